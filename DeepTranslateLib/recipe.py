@@ -1,0 +1,343 @@
+"""Recipe: everything that defines a translation, as data.
+
+A recipe is a JSON document and a tree of frozen dataclasses. A field that a recipe leaves out has
+the default written here; an unknown field or an impossible value is refused with its JSON path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from DeepTranslateLib.atomic import atomic_file
+from DeepTranslateLib.schema import SchemaError, check, from_json, limits, read_json, to_json
+
+FORMAT_VERSION = 1
+
+
+class RecipeError(SchemaError):
+    """A recipe holds something impossible; the message begins with its JSON path."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded term, as in DICOM: scheme designator, value and meaning (SCT is SNOMED CT)."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """One tissue or structure that a model marks.
+
+    `also` lists further values of the training label maps that count as this label; outputs carry
+    `value` alone.
+    """
+
+    value: int = limits(minimum=1, maximum=254, help="Value in label maps.")
+    name: str = limits(help="Name in tables and segmentations.")
+    color: tuple[int, int, int] = limits((128, 174, 128), minimum=0, maximum=255, unit="RGB")
+    category: Code | None = None
+    type: Code | None = None
+    region: Code | None = None
+    also: tuple[int, ...] = limits((), minimum=1, maximum=255)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image that the model reads."""
+
+    name: str = "image"
+    modality: str = limits("other", choices=("CT", "MR", "PET", "US", "other"))
+    units: str = limits("", help="Unit of the voxel values, such as HU.")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the model makes of its inputs: a label map or a volume.
+
+    Labels stand for a segmentation and leave `units` and `range` aside; a volume has no labels
+    and says the `range` of its values, which the network's output is scaled to.
+    """
+
+    kind: str = limits(choices=("labels", "volume"))
+    labels: tuple[Label, ...] = ()
+    ignore: int | None = limits(
+        None,
+        minimum=1,
+        maximum=255,
+        help="Value of label maps that neither teaches nor counts.",
+    )
+    units: str = ""
+    range: tuple[float, float] | None = None
+
+    def validate(self, path: str) -> None:
+        """Refuse labels that clash, and a target that mixes the two kinds."""
+        if self.kind == "volume":
+            if self.labels:
+                raise RecipeError(f"{path}.labels", "a target of kind 'volume' has no labels.")
+            if self.range is None:
+                raise RecipeError(f"{path}.range", "a volume needs its range, [lowest, highest].")
+            _increasing(self.range, f"{path}.range")
+            return
+        if not self.labels:
+            raise RecipeError(f"{path}.labels", "a target of kind 'labels' needs at least one.")
+        if self.range is not None:
+            raise RecipeError(f"{path}.range", "labels have no range of values.")
+        taken: dict[int, str] = {}
+        for index, label in enumerate(self.labels):
+            place = f"{path}.labels[{index}]"
+            for value in (label.value, *label.also):
+                if value in taken:
+                    raise RecipeError(place, f"the value {value} already means '{taken[value]}'.")
+                taken[value] = label.name
+            if not label.name.strip():
+                raise RecipeError(f"{place}.name", "expected a name, found an empty text.")
+        names = [label.name for label in self.labels]
+        if len(set(names)) < len(names):
+            raise RecipeError(f"{path}.labels", "two labels have the same name.")
+        if self.ignore in taken:
+            raise RecipeError(
+                f"{path}.ignore", f"the value {self.ignore} means '{taken[self.ignore]}' too."
+            )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pieces of a volume the network sees: whole slices of one anatomical plane."""
+
+    plane: str = limits("axial", choices=("axial", "coronal", "sagittal"))
+    foreground_weight: float = limits(
+        2.0,
+        minimum=1,
+        maximum=100,
+        help="How many times as often as an empty slice one with a label is drawn.",
+    )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a slice before the network sees it, and undone on the output.
+
+    `spacing` is the in-plane pixel size that the network works at, in mm: null leaves every
+    slice at its own size; "auto" does so while the pixel sizes of a cohort lie within
+    `spacing_tolerance` of their median, and brings those outside to the median; a number is a
+    fixed size, kept to within the same tolerance.
+    """
+
+    window: tuple[float, float] | None = limits(
+        None, help="Intensities mapped to 0 and 1; those outside are clipped. Null: no change."
+    )
+    spacing: float | str | None = limits("auto", minimum=0.05, maximum=20, unit="mm")
+    spacing_tolerance: float = limits(0.25, minimum=0, maximum=4)
+    body_crop: bool = limits(
+        False, help="Crop to the body (CT in HU): drops air and table, undone on the output."
+    )
+    body_margin: float = limits(20.0, minimum=0, maximum=200, unit="mm")
+
+    def validate(self, path: str) -> None:
+        """Refuse an empty window and a spacing that is a text other than "auto"."""
+        if self.window is not None:
+            _increasing(self.window, f"{path}.window")
+        if isinstance(self.spacing, str) and self.spacing != "auto":
+            raise RecipeError(
+                f"{path}.spacing", f"expected millimetres, 'auto' or null, found '{self.spacing}'."
+            )
+
+
+@dataclass(frozen=True)
+class Network:
+    """The U-Net of Ye et al. 2021: double 3x3 convolutions, 2x2 max pooling, skips."""
+
+    name: str = limits("unet", choices=("unet",))
+    levels: int = limits(5, minimum=2, maximum=8)
+    channels: int = limits(
+        16, minimum=1, maximum=256, help="After the first convolution; doubled at each level."
+    )
+    norm: str = limits("none", choices=("none", "group", "instance", "batch"))
+    deep_supervision: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the network learns."""
+
+    name: str = limits("supervised", choices=("supervised",))
+    loss: str = limits(
+        "binary_cross_entropy",
+        choices=("binary_cross_entropy", "dice_binary_cross_entropy", "mse", "mae"),
+    )
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Adam (Kingma & Ba 2015) and its learning rate over time."""
+
+    name: str = limits("adam", choices=("adam",))
+    learning_rate: float = limits(1e-3, minimum=1e-8, maximum=1)
+    schedule: str = limits("constant", choices=("constant", "poly"))
+    gradient_clip: float | None = limits(None, minimum=1e-6, help="Largest norm of the gradient.")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training slices (toolbox of Ye et al. 2021).
+
+    Distances are in pixels of an image `reference_size` pixels wide, and scale with the image.
+    """
+
+    probability: float = limits(1.0, minimum=0, maximum=1)
+    reference_size: float = limits(512.0, minimum=1, unit="px")
+    perspective: float = limits(30.0, minimum=0, maximum=200, unit="px")
+    rotation: float = limits(70.0, minimum=0, maximum=180, unit="degrees")
+    translation: float = limits(30.0, minimum=0, maximum=500, unit="px")
+    flip_left_right: float = limits(0.5, minimum=0, maximum=1)
+    flip_up_down: float = limits(0.5, minimum=0, maximum=1)
+    noise_fraction: float = limits(
+        0.3, minimum=0, maximum=1, help="Part of the pixels that receive Gaussian noise."
+    )
+    noise_sd: float = limits(
+        0.1, minimum=0, maximum=1, help="Largest standard deviation, as a part of the window."
+    )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and on how much at a time."""
+
+    epochs: int = limits(200, minimum=1, maximum=100_000)
+    batch_size: int = limits(1, minimum=1, maximum=1024)
+    patience: int | None = limits(
+        None, minimum=1, help="Epochs without a better validation before training stops."
+    )
+    monitor: str = limits("loss", choices=("loss", "dice"))
+    ema: float | None = limits(
+        None, minimum=0, maximum=0.99999, help="Decay of the moving average of the weights."
+    )
+    validation_fraction: float = limits(
+        0.2, minimum=0.01, maximum=0.9, help="Part of the subjects held out where none is named."
+    )
+    seed: int = limits(0, minimum=0, maximum=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a translation."""
+
+    name: str
+    target: Target
+    version: int = limits(FORMAT_VERSION, minimum=1)
+    title: str = ""
+    description: str = ""
+    reference: str = ""
+    inputs: tuple[Input, ...] = (Input(),)
+    sampling: Sampling = Sampling()
+    preprocessing: Preprocessing = Preprocessing()
+    network: Network = Network()
+    method: Method = Method()
+    optimizer: Optimizer = Optimizer()
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+
+    def validate(self, path: str) -> None:
+        """Refuse what each part allows but the whole does not."""
+        if self.version != FORMAT_VERSION:
+            raise RecipeError(
+                f"{path}.version",
+                f"this DeepTranslate reads recipes of version {FORMAT_VERSION}, found "
+                f"{self.version}. Update DeepTranslate to use it.",
+            )
+        if len(self.inputs) != 1:
+            raise RecipeError(
+                f"{path}.inputs", f"expected exactly one input, found {len(self.inputs)}."
+            )
+        label_losses = ("binary_cross_entropy", "dice_binary_cross_entropy")
+        for_labels = self.method.loss in label_losses
+        if for_labels != (self.target.kind == "labels"):
+            possible = label_losses if self.target.kind == "labels" else ("mse", "mae")
+            raise RecipeError(
+                f"{path}.method.loss",
+                f"'{self.method.loss}' does not fit a target of kind '{self.target.kind}'. "
+                f"Possible: {', '.join(possible)}.",
+            )
+        if self.training.monitor == "dice" and self.target.kind != "labels":
+            raise RecipeError(f"{path}.training.monitor", "a volume has no Dice; use 'loss'.")
+        if self.preprocessing.body_crop and self.inputs[0].units != "HU":
+            raise RecipeError(
+                f"{path}.preprocessing.body_crop",
+                f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
+            )
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the network's output: one per label, or one for a volume."""
+        return max(1, len(self.target.labels))
+
+    def with_training(self, **changes: Any) -> Recipe:
+        """The recipe with fields of `training` replaced (seed, epochs, ...), checked again."""
+        recipe = dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
+        check(recipe)
+        return recipe
+
+
+def recipe_from_json(value: Any) -> Recipe:
+    """Recipe of decoded JSON.
+
+    Raises:
+        RecipeError: With the JSON path of the fault.
+    """
+    try:
+        return from_json(Recipe, value)
+    except RecipeError:
+        raise
+    except SchemaError as error:
+        raise RecipeError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> None:
+    """Write a recipe as JSON, atomically, with every default spelled out."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Names of the built-in recipes and the files they are read from."""
+    beside_package = Path(__file__).resolve().parent
+    for folder in (beside_package.parent / "Resources" / "Recipes", beside_package / "Recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.json"))}
+    return {}
+
+
+def read_recipe(name_or_file: str | Path) -> Recipe:
+    """Read a built-in recipe by name, or a recipe file.
+
+    Raises:
+        RecipeError: There is no such recipe, or it holds something impossible.
+    """
+    known = builtin_recipes()
+    path = known.get(str(name_or_file), Path(name_or_file))
+    if not path.is_file():
+        raise RecipeError(
+            "$",
+            f"there is no recipe '{name_or_file}'. Give a JSON file, or one of the built-in "
+            f"recipes: {', '.join(known) or 'none found'}.",
+        )
+    try:
+        return recipe_from_json(read_json(path, "recipe"))
+    except RecipeError:
+        raise
+    except SchemaError as error:
+        raise RecipeError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
+
+
+def _increasing(values: tuple[float, float], path: str) -> None:
+    if not values[0] < values[1]:
+        raise RecipeError(
+            path, f"expected [lowest, highest], found [{values[0]:g}, {values[1]:g}]."
+        )
