@@ -257,7 +257,7 @@ class Image:
             SimpleITK.sitkFloat32 if linear else image.GetPixelID(),
         )
         # The affine is kept from the grid, not from SimpleITK: no digit is lost on the way.
-        return Image(_shared_voxels(result), affine)
+        return Image(np.asarray(_SharedVoxels(result)), affine)
 
     def to_sitk(self) -> Any:
         """Return a SimpleITK image (LPS) with a copy of the voxels."""
@@ -271,18 +271,19 @@ class Image:
         return image
 
     @classmethod
-    def from_sitk(cls, image: Any) -> Image:
+    def from_sitk(cls, image: Any, *, share: bool = False) -> Image:
         """Return the Image of a SimpleITK image of two or three dimensions.
 
-        The voxels are shared, not copied; SimpleITK copies them itself should its image be written
-        to later. A two-dimensional image becomes a slice of 1 mm; a fourth dimension of length 1
-        is dropped.
+        A two-dimensional one becomes a slice of 1 mm; a fourth dimension of length 1 is dropped.
+
+        Args:
+            image: The SimpleITK.Image.
+            share: Take over the voxels without a copy. Only for an image that nothing else uses
+                or will use: SimpleITK moves its buffer when an image is written to.
 
         Raises:
             ImageError: Several components (colour, vectors), complex numbers, or four dimensions.
         """
-        import SimpleITK
-
         if image.GetNumberOfComponentsPerPixel() != 1:
             raise ImageError(
                 f"The image has {image.GetNumberOfComponentsPerPixel()} components a voxel "
@@ -305,25 +306,23 @@ class Image:
         affine = np.eye(4)
         affine[:3, :3] = direction[:3, :3] * spacing
         affine[:3, 3] = (*image.GetOrigin(), 0.0)[:3]
-        voxels = _shared_voxels(image)
+        voxels = np.asarray(_SharedVoxels(image))
+        if not share:
+            voxels = voxels.copy()
         return cls(voxels.reshape((1, 1, 1, *voxels.shape)[-3:]), _LPS_FROM_RAS @ affine)
 
 
 class _SharedVoxels:
-    """Holds a SimpleITK image for as long as a numpy array shows its buffer."""
+    """Keeps a SimpleITK image alive for as long as a numpy array shows its buffer.
+
+    GetArrayViewFromImage alone dangles once the image is gone; numpy keeps this one as `base`.
+    """
 
     def __init__(self, image: Any) -> None:
         import SimpleITK
 
-        # A shallow copy: writing to the original then makes SimpleITK copy the buffer first.
-        self._image = SimpleITK.Image(image)
-        view = SimpleITK.GetArrayViewFromImage(self._image)
-        self.__array_interface__ = view.__array_interface__
-
-
-def _shared_voxels(image: Any) -> npt.NDArray[Any]:
-    # GetArrayViewFromImage alone dangles once the image is gone; numpy keeps the holder as base.
-    return np.asarray(_SharedVoxels(image))
+        self._image = image
+        self.__array_interface__ = SimpleITK.GetArrayViewFromImage(image).__array_interface__
 
 
 def _checked_voxels(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
