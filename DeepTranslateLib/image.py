@@ -19,7 +19,7 @@ import numpy.typing as npt
 Interpolation = Literal["linear", "nearest"]
 
 # Cosine between two axes above which they count as sheared: headers with few decimals stay below.
-SHEAR_TOLERANCE = 1e-3
+SHEAR_TOLERANCE = 2e-4
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _CODES = ("RL", "AP", "SI")  # per world axis: the positive direction's letter, the negative's
 
@@ -309,7 +309,7 @@ class Image:
         voxels = np.asarray(_SharedVoxels(image))
         if not share:
             voxels = voxels.copy()
-        return cls(voxels.reshape((1, 1, 1, *voxels.shape)[-3:]), _LPS_FROM_RAS @ affine)
+        return cls(voxels.reshape((1, 1, 1, *voxels.shape)[-3:]), affine_from_lps(affine))
 
 
 class _SharedVoxels:
@@ -392,6 +392,11 @@ def _worlds_of_code(code: str) -> list[int]:
             f'"LPS"; this is {code!r}.'
         )
     return worlds
+
+
+def affine_from_lps(lps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the (4, 4) affine to RAS of one to LPS, as DICOM headers describe it."""
+    return _LPS_FROM_RAS @ lps
 
 
 def _sitk_geometry(
