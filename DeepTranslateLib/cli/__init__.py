@@ -1,0 +1,133 @@
+"""The command `deeptranslate`: its arguments, its exit codes and how errors reach a person."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import DeepTranslateLib
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  unexpected error (run again with --debug for the details)
+  2  the command line is wrong
+  3  an input, cohort, recipe or model is not usable; nothing was written for it
+  4  some inputs were translated, others not
+  5  something is missing on this machine (a package, a device)
+  6  training diverged
+  130  stopped by Ctrl-C or SIGTERM; training can be continued with the same command"""
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    main_parser = argparse.ArgumentParser(
+        prog="deeptranslate",
+        description="Turn one medical image into another: train on a few labelled slices, "
+        "translate volumes, measure tissues.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main_parser.add_argument("--version", action="version", version=DeepTranslateLib.__version__)
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object a line")
+    common.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+
+    demo = commands.add_parser(
+        "demo", parents=[common, device], help="train and translate phantoms, write a report"
+    )
+    demo.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    demo.add_argument("--epochs", type=_positive, metavar="N", help=argparse.SUPPRESS)
+
+    train = commands.add_parser(
+        "train",
+        parents=[common, device],
+        help="train a recipe on a cohort; started again, an unfinished run goes on",
+    )
+    train.add_argument("--recipe", required=True, metavar="NAME_OR_FILE")
+    train.add_argument("--cohort", type=Path, required=True, metavar="FOLDER_OR_CSV")
+    train.add_argument("--output", type=Path, required=True, metavar="RUN")
+    train.add_argument("--seed", type=_not_negative, metavar="N", help="default: the recipe's")
+    train.add_argument("--epochs", type=_positive, metavar="N", help="default: the recipe's")
+
+    translate = commands.add_parser(
+        "translate", parents=[common, device], help="apply a model to volumes"
+    )
+    translate.add_argument("--model", type=Path, required=True, metavar="FILE")
+    translate.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    translate.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
+    translate.add_argument("--series", metavar="UID", help="of a DICOM folder with several series")
+    translate.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="image file, DICOM folder, or folder of image files",
+    )
+
+    statistics = commands.add_parser(
+        "statistics", parents=[common], help="measure the labels of a label map in an image"
+    )
+    statistics.add_argument("--image", type=Path, required=True, metavar="FILE")
+    statistics.add_argument("--labels", type=Path, required=True, metavar="FILE")
+    statistics.add_argument("--output", type=Path, required=True, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument("--per-slice", type=Path, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument(
+        "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
+    )
+
+    commands.add_parser("recipes", parents=[common], help="list the built-in recipes")
+    models = commands.add_parser("models", parents=[common], help="list models")
+    models.add_argument("folder", nargs="?", type=Path, help="default: the model library")
+    info = commands.add_parser("info", parents=[common], help="describe a model, recipe or image")
+    info.add_argument("file", type=Path, metavar="FILE")
+    commands.add_parser("doctor", parents=[common], help="say what this machine can do")
+    return main_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = parser().parse_args(arguments)
+    _prepare_threads()
+    from DeepTranslateLib.cli import commands
+    from DeepTranslateLib.cli.console import Console
+    from DeepTranslateLib.cli.failures import explain
+
+    console = Console(as_json=options.json)
+    try:
+        return int(getattr(commands, options.command)(options, console))
+    except (KeyboardInterrupt, Exception) as error:
+        if options.debug:
+            raise
+        message, code = explain(error)
+        console.error(message, code)
+        return code
+
+
+def _prepare_threads() -> None:
+    # Idle OpenMP threads that spin steal the cores from the ones that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {value}")
+    return value
+
+
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {value}")
+    return value

@@ -1,0 +1,251 @@
+"""What each command does; one function a command, named like it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.failures import DONE, CommandError
+from DeepTranslateLib.schema import to_json
+
+
+def train(options: argparse.Namespace, console: Console) -> int:
+    """Train a recipe on a cohort; leaves RUN/model.dtmodel."""
+    from DeepTranslateLib.cohort import read_cohort
+    from DeepTranslateLib.recipe import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    changes = {name: getattr(options, name) for name in ("seed", "epochs")}
+    recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
+    cohort = read_cohort(options.cohort)
+    from DeepTranslateLib.engine.run import train as train_run
+
+    with training_progress(console, recipe.training.epochs) as sink, stop_signals() as stopped:
+        model = train_run(
+            recipe, cohort, options.output, options.device, sink=sink, should_stop=stopped
+        )
+    console.say(f"\nModel: {model.path} (epoch {model.card.epoch})")
+    dice = model.card.metrics["validation"].get("dice", {})
+    rows = [[name, "-" if value is None else f"{value:.3f}"] for name, value in dice.items()]
+    if rows:
+        console.table(["label", ">Dice on the validation slices"], rows)
+    console.result({"model": str(model.path), "card": to_json(model.card)})
+    return DONE
+
+
+def translate(options: argparse.Namespace, console: Console) -> int:
+    """Apply a model to volumes."""
+    from DeepTranslateLib.cli.batch import translate_all
+
+    return translate_all(options, console)
+
+
+def demo(options: argparse.Namespace, console: Console) -> int:
+    """Train on phantoms, translate two that were never seen, write a report."""
+    from DeepTranslateLib.cli.demo import run_demo
+
+    return run_demo(options, console)
+
+
+def statistics(options: argparse.Namespace, console: Console) -> int:
+    """Measure the labels of a label map in an image."""
+    import numpy as np
+
+    from DeepTranslateLib.imagefile import image_name, read_image
+    from DeepTranslateLib.recipe import read_recipe
+    from DeepTranslateLib.statistics import measure, write_statistics
+
+    image, labels = read_image(options.image), read_image(options.labels)
+    if options.recipe is not None:
+        recipe = read_recipe(options.recipe)
+        if not recipe.target.labels:
+            raise CommandError(
+                f"The recipe '{recipe.name}' makes volumes, not labels. Give one with labels."
+            )
+        names = {label.value: label.name for label in recipe.target.labels}
+    else:
+        names = {int(v): f"label {int(v)}" for v in np.unique(labels.voxels) if v != 0}
+    measured = measure(image, labels, names, volume=image_name(options.image))
+    write_statistics(options.output, measured.totals)
+    if options.per_slice is not None:
+        write_statistics(options.per_slice, measured.slices)
+    show_statistics(console, measured.totals)
+    console.say(f"\nTable: {options.output}")
+    console.result({"table": str(options.output), "rows": statistics_json(measured.totals)})
+    return DONE
+
+
+def recipes(options: argparse.Namespace, console: Console) -> int:
+    """List the built-in recipes."""
+    from DeepTranslateLib.recipe import builtin_recipes, read_recipe
+
+    known = [read_recipe(path) for path in builtin_recipes().values()]
+    console.table(["name", "what it does"], [[r.name, r.description] for r in known])
+    console.result({"recipes": [to_json(recipe) for recipe in known]})
+    return DONE
+
+
+def models(options: argparse.Namespace, console: Console) -> int:
+    """List the models of a folder, or of the model library."""
+    from DeepTranslateLib.model import Model, list_models, models_folder
+
+    folder = options.folder or models_folder()
+    if options.folder is not None and not folder.is_dir():
+        raise CommandError(f"There is no folder {folder}. Give a folder with .dtmodel files.")
+    found = list_models(folder)
+    rows, records = [], []
+    for path, model in found:
+        if isinstance(model, Model):
+            rows.append([path.name, model.card.name, model.card.created[:10]])
+            records.append({"file": str(path), "card": to_json(model.card)})
+        else:
+            rows.append([path.name, f"not usable: {model}", ""])
+            records.append({"file": str(path), "error": str(model)})
+    if rows:
+        console.table(["file", "model", "made"], rows)
+    else:
+        console.say(f"There are no models in {folder}.")
+    console.result({"folder": str(folder), "models": records})
+    return DONE
+
+
+def info(options: argparse.Namespace, console: Console) -> int:
+    """Describe a model, a recipe or an image."""
+    from DeepTranslateLib.imagefile import read_image
+    from DeepTranslateLib.model import read_model
+    from DeepTranslateLib.recipe import read_recipe
+
+    path: Path = options.file
+    if not path.exists():
+        raise CommandError(f"There is no file {path}. Give a .dtmodel, a recipe or an image.")
+    if path.suffix == ".dtmodel":
+        model = read_model(path)
+        facts: dict[str, Any] = {"recipe": to_json(model.recipe), "card": to_json(model.card)}
+        _show_facts(console, to_json(model.card))
+    elif path.suffix == ".json":
+        facts = {"recipe": to_json(read_recipe(path))}
+        _show_facts(console, facts["recipe"])
+    else:
+        image = read_image(path)
+        facts = {
+            "size": list(image.shape[::-1]),
+            "spacing_mm": [round(float(v), 6) for v in image.spacing],
+            "orientation": image.orientation,
+            "left_handed": image.is_left_handed,
+            "type": str(image.voxels.dtype),
+            "lowest": float(image.voxels.min()),
+            "highest": float(image.voxels.max()),
+            "affine_ras": image.affine.tolist(),
+        }
+        _show_facts(console, facts)
+    console.result({"file": str(path), **facts})
+    return DONE
+
+
+def doctor(options: argparse.Namespace, console: Console) -> int:
+    """Say what this machine can do and what is missing."""
+    from DeepTranslateLib.cli.doctor import examine
+
+    report = examine()
+    console.table(
+        ["", "", ""], [[c["state"], c["name"], c["found"]] for c in report["checks"]]
+    )
+    for advice in report["advice"]:
+        console.say(advice)
+    if not report["advice"]:
+        console.say("Everything that DeepTranslate needs is here.")
+    console.result(report)
+    return DONE if report["ready"] else 5
+
+
+@contextmanager
+def training_progress(
+    console: Console, epochs: int
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A listener that shows a training's events."""
+
+    def show(record: dict[str, Any]) -> None:
+        console.event(record)
+        kind = record["event"]
+        if kind == "split" and record["note"]:
+            console.say(record["note"])
+        elif kind == "warning":
+            console.warn(f"{record['subject']}: {record['message']}")
+        elif kind == "training_started":
+            going_on = f", going on after epoch {record['epoch']}" if record["resumed"] else ""
+            console.say(
+                f"Training on {record['slices']} slices, validating on "
+                f"{record['validation_slices']}, on {record['device']}{going_on}."
+            )
+        elif kind == "step":
+            console.advance_to(record["epoch"] + record["step"] / record["steps"])
+        elif kind == "epoch":
+            known = [v for v in record["validation_dice"].values() if v is not None]
+            dice = f", Dice {sum(known) / len(known):.3f}" if known else ""
+            note = (
+                f"loss {record['loss']:.4f}, validation {record['validation_loss']:.4f}{dice}, "
+                f"best epoch {record['best_epoch'] + 1}"
+            )
+            console.advance_to(record["epoch"] + 1, note)
+
+    with console.progress("Epochs", epochs):
+        yield show
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM become an answer to `should_stop`; a second one ends at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def statistics_json(rows: Any) -> list[dict[str, Any]]:
+    """Rows of a table as JSON, with null for what is not a number."""
+    return [
+        {name: None if value != value else value for name, value in to_json(row).items()}
+        for row in rows
+    ]
+
+
+def show_statistics(console: Console, rows: Any) -> None:
+    """Totals of label statistics as a table."""
+    columns = ["volume", "label", ">mL", ">mean", ">SD", ">median", ">5 %", ">95 %"]
+    numbers = ("mean", "sd", "median", "p05", "p95")
+    cells = [
+        [row.volume, row.name, f"{row.volume_ml:.1f}"]
+        + ["" if getattr(row, n) != getattr(row, n) else f"{getattr(row, n):.1f}" for n in numbers]
+        for row in rows
+    ]
+    console.table(columns, cells)
+
+
+def _show_facts(console: Console, facts: dict[str, Any], indent: str = "") -> None:
+    for name, value in facts.items():
+        if isinstance(value, dict) and value:
+            console.say(f"{indent}{name}:")
+            _show_facts(console, value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            console.say(f"{indent}{name}:")
+            for item in value:
+                console.say(f"{indent}  - {item.get('value', '')} {item.get('name', '')}".rstrip())
+        elif value not in (None, "", [], {}):
+            console.say(f"{indent}{name}: {value}")
+
+

@@ -1,0 +1,154 @@
+"""The labelled slices of a cohort, prepared as the network sees them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from DeepTranslateLib.cohort import Selection
+from DeepTranslateLib.engine.methods import Batch
+from DeepTranslateLib.engine.preprocessing import IGNORE, PLANES, slice_stack
+from DeepTranslateLib.recipe import Recipe
+
+# Prepared slices beyond this many bytes live in files that the system pages in.
+MEMORY_LIMIT = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class LabelledSlice:
+    """One slice as the network sees it.
+
+    Attributes:
+        image: (1, H, W) fp32, 0 to 1.
+        target: (H, W) uint8 channels, 0 none, 255 ignored; or (1, H, W) fp32 values, 0 to 1.
+        full_size: Rows and columns of the whole slice at this pixel size.
+    """
+
+    image: Tensor
+    target: Tensor
+    full_size: tuple[int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width = self.image.shape[1:]
+        return (height, width)
+
+    @property
+    def has_foreground(self) -> bool:
+        """Any pixel carries a label; always so for volumes."""
+        if self.target.dtype != torch.uint8:
+            return True
+        return bool(((self.target > 0) & (self.target != IGNORE)).any())
+
+
+class SliceSet:
+    """All slices of some selections, in memory or, where they are many, in files.
+
+    Args:
+        selections: Cases and their labelled slices.
+        recipe: With its spacing resolved.
+        cache: Folder for the files.
+    """
+
+    def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
+        self.slices: list[LabelledSlice] = []
+        self._digest = hashlib.sha256()
+        self._intensities: list[np.ndarray] = []
+        self._spacings: list[list[float]] = []
+        self._held = 0
+        self._cache = cache
+        for selection in selections:
+            self._add(selection, recipe)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    @property
+    def digest(self) -> str:
+        """Changes when any pixel of any slice does."""
+        return self._digest.hexdigest()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the slices are like: number, pixel sizes (mm), percentiles of intensity."""
+        spacings = np.array(self._spacings)
+        levels = (0.5, 5, 25, 50, 75, 95, 99.5)
+        percentiles = np.percentile(np.concatenate(self._intensities), levels)
+        return {
+            "slices": len(self),
+            "spacing_min": [round(float(value), 4) for value in spacings.min(axis=0)],
+            "spacing_max": [round(float(value), 4) for value in spacings.max(axis=0)],
+            "intensity_percentiles": {
+                str(level): round(float(value), 2)
+                for level, value in zip(levels, percentiles, strict=True)
+            },
+        }
+
+    def _add(self, selection: Selection, recipe: Recipe) -> None:
+        image = selection.case.read_image()
+        target = selection.case.read_target()
+        stack = slice_stack(image, recipe)
+        chosen = range(len(stack)) if selection.slices is None else selection.slices
+        indices = [stack.index(stored) for stored in chosen]
+        images = stack.images(indices)
+        if recipe.target.kind == "labels":
+            targets = stack.labels(target, recipe, indices)
+        else:
+            targets = stack.targets(target, recipe, indices)
+        for tensor in (images, targets):
+            self._digest.update(str(tuple(tensor.shape)).encode())
+            self._digest.update(tensor.contiguous().numpy().data)
+        images, targets = self._keep(images), self._keep(targets)
+        self.slices.extend(
+            LabelledSlice(picture, truth, stack.full_size)
+            for picture, truth in zip(images, targets, strict=True)
+        )
+        upright = image.oriented(PLANES[recipe.sampling.plane])
+        self._spacings.append([float(value) for value in upright.spacing])
+        self._intensities.append(
+            np.concatenate([upright.voxels[index, ::4, ::4].ravel() for index in indices])
+        )
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        size = tensor.numel() * tensor.element_size()
+        if self._held + size <= MEMORY_LIMIT:
+            self._held += size
+            return tensor
+        self._cache.mkdir(parents=True, exist_ok=True)
+        path = self._cache / f"{len(self.slices)}-{tensor.dtype}.npy"
+        np.save(path, tensor.numpy())
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def collate(slices: Sequence[LabelledSlice]) -> tuple[Tensor, Tensor]:
+    """Slices of different sizes in one batch, each in the top left corner, 0 elsewhere.
+
+    Returns:
+        Images (B, 1, H, W) and targets (B, H, W) or (B, 1, H, W), as in `LabelledSlice`.
+    """
+    height = max(piece.size[0] for piece in slices)
+    width = max(piece.size[1] for piece in slices)
+    images = torch.zeros(len(slices), 1, height, width)
+    shape = (len(slices), *slices[0].target.shape[:-2], height, width)
+    targets = torch.zeros(shape, dtype=slices[0].target.dtype)
+    for place, piece in enumerate(slices):
+        rows, columns = piece.size
+        images[place, :, :rows, :columns] = piece.image
+        targets[place, ..., :rows, :columns] = piece.target
+    return images, targets
+
+
+def as_batch(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
+    """A batch for a method: channels become one plane for each label, and a mask."""
+    if targets.dtype != torch.uint8:
+        return Batch(images, targets, torch.ones_like(images[:, :1]))
+    labels = torch.arange(1, recipe.output_channels + 1, device=targets.device)
+    planes = (targets[:, None] == labels[None, :, None, None]).float()
+    return Batch(images, planes, (targets[:, None] != IGNORE).float())

@@ -1,0 +1,62 @@
+"""A translator held against references, on their own grid rather than the network's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from DeepTranslateLib.cohort import Selection
+from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
+from DeepTranslateLib.engine.preprocessing import PLANES, channels_of_values, slice_stack
+from DeepTranslateLib.engine.translation import Translator
+
+
+def evaluate(translator: Translator, selections: Sequence[Selection]) -> dict[str, Any]:
+    """Translate the labelled slices of some cases and compare, at full resolution.
+
+    Returns:
+        For labels: `dice` by label name, pooled over all slices (None for a label that occurs
+        nowhere). For volumes: `mean_absolute_error` in the target's units.
+    """
+    if translator.recipe.target.kind == "labels":
+        return {"dice": _dice(translator, selections)}
+    return {"mean_absolute_error": _mean_absolute_error(translator, selections)}
+
+
+def _dice(translator: Translator, selections: Sequence[Selection]) -> dict[str, float | None]:
+    recipe = translator.recipe
+    counter = DiceCounter(len(recipe.target.labels))
+    for selection in selections:
+        stack = slice_stack(selection.case.read_image(), recipe)
+        truth = selection.case.read_target().oriented(PLANES[recipe.sampling.plane]).voxels
+        chosen = range(len(stack)) if selection.slices is None else selection.slices
+        for indices, channels in translator.slices(stack, [stack.index(i) for i in chosen]):
+            whole = np.zeros(stack.voxels.shape[1:], dtype=np.uint8)
+            for index, piece in zip(indices, channels.numpy(), strict=True):
+                whole[:] = 0
+                stack.paste([piece], [0], whole[None])
+                reference = channels_of_values(truth[index], recipe)
+                counter.add(torch.from_numpy(whole), torch.from_numpy(reference))
+    names = [label.name for label in recipe.target.labels]
+    return {
+        name: None if value != value else value
+        for name, value in zip(names, counter.dice(), strict=True)
+    }
+
+
+def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]) -> float:
+    errors = []
+    for selection in selections:
+        image = selection.case.read_image()
+        stack = slice_stack(image, translator.recipe)
+        plane = PLANES[translator.recipe.sampling.plane]
+        truth = selection.case.read_target().oriented(plane).voxels
+        top, bottom, left, right = stack.box
+        chosen = range(len(stack)) if selection.slices is None else selection.slices
+        for indices, values in translator.slices(stack, [stack.index(i) for i in chosen]):
+            for index, piece in zip(indices, values.numpy(), strict=True):
+                errors.append(float(np.abs(piece - truth[index, top:bottom, left:right]).mean()))
+    return mean_of_known(errors)

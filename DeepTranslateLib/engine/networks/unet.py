@@ -1,0 +1,100 @@
+"""The U-Net of Ye et al. 2021 (doi:10.1101/2021.05.15.444315), for images of any size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class UNet(nn.Module):
+    """Double 3x3 convolutions with ReLU, 2x2 max pooling, nearest up-sampling, skips.
+
+    The up-sampled features are resized to the skip's size before concatenation, and pooling
+    rounds sizes up, so that any image size works, down to a single pixel.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output (logits or values; there is no final activation).
+        levels: Resolutions, the full one included.
+        channels: Channels after the first convolution; doubled at each level below.
+        norm: "none", "group", "instance" or "batch", between convolution and ReLU.
+        deep_supervision: Give each coarser decoder level an output of its own, in training.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        levels: int = 5,
+        channels: int = 16,
+        norm: str = "none",
+        deep_supervision: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [channels * 2**level for level in range(levels)]
+        self.encoder = nn.ModuleList(
+            _double_convolution(in_channels if level == 0 else widths[level - 1], width, norm)
+            for level, width in enumerate(widths)
+        )
+        self.decoder = nn.ModuleList(
+            _double_convolution(widths[level] + widths[level + 1], widths[level], norm)
+            for level in range(levels - 1)
+        )
+        heads = levels - 1 if deep_supervision else 1
+        self.heads = nn.ModuleList(
+            nn.Conv2d(widths[level], out_channels, kernel_size=1) for level in range(heads)
+        )
+        self.deep_supervision = deep_supervision
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Outputs for images (B, in_channels, H, W), finest first; only the finest in eval mode."""
+        features = image
+        skips = []
+        for level, block in enumerate(self.encoder):
+            if level > 0:
+                features = F.max_pool2d(features, kernel_size=2, ceil_mode=True)
+            features = block(features)
+            skips.append(features)
+        outputs = []
+        for level in range(len(self.decoder) - 1, -1, -1):
+            skip = skips[level]
+            features = F.interpolate(features, size=skip.shape[2:], mode="nearest")
+            features = self.decoder[level](torch.cat([skip, features], dim=1))
+            if level == 0 or (self.training and self.deep_supervision):
+                outputs.append(self.heads[level](features))
+        return outputs[::-1]
+
+
+def _double_convolution(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(
+            nn.Conv2d(channels, out_channels, kernel_size=3, padding=1, bias=norm == "none")
+        )
+        layers.extend(_norm(norm, out_channels))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def _norm(norm: str, channels: int) -> list[nn.Module]:
+    if norm == "group":
+        return [nn.GroupNorm(num_groups=_groups(channels), num_channels=channels)]
+    if norm == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    return []
+
+
+def _groups(channels: int) -> int:
+    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)
+
+
+def _initialise(module: nn.Module) -> None:
+    # He et al. 2015: keeps the signal's variance through ReLU layers, which matters without norm.
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

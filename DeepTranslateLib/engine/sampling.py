@@ -1,0 +1,34 @@
+"""Which slices an epoch trains on, in which order.
+
+The order is a function of the seed and the epoch alone, so that training resumed at any step
+goes on exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def random_state(seed: int, *place: int) -> np.random.Generator:
+    """Random numbers that belong to one place (epoch, step) of a run with this seed."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *place]))
+
+
+def epoch_order(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
+    """Indices of the slices of one epoch, in order: as many draws as there are slices.
+
+    Each slice is drawn in proportion to its weight, by systematic resampling (Carpenter et al.
+    1999): its number of draws differs from the expected one by less than 1. With equal weights
+    an epoch is a permutation of all slices.
+    """
+    random = random_state(seed, epoch)
+    shares = np.asarray(weights, dtype=np.float64)
+    shares = shares / shares.sum() * len(shares)
+    shuffled = random.permutation(len(shares))
+    edges = np.cumsum(shares[shuffled])
+    edges[-1] = len(shares)
+    points = np.arange(len(shares)) + random.random()
+    drawn = shuffled[np.searchsorted(edges, points, side="right")]
+    return [int(index) for index in random.permutation(drawn)]
