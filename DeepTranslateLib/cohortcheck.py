@@ -1,0 +1,246 @@
+"""Checks of a cohort before anything is learnt from it: what a person would want to know first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from DeepTranslateLib.case import Case, stack_axis
+from DeepTranslateLib.cohort import Cohort
+from DeepTranslateLib.fault import Fault, faults_table, listed
+from DeepTranslateLib.hounsfield import why_not_hounsfield
+from DeepTranslateLib.image import Image, ImageError
+from DeepTranslateLib.labelcheck import check_labels
+from DeepTranslateLib.recipe import Recipe
+
+__all__ = ["Fault", "check_cohort", "faults_table"]
+
+
+def check_cohort(
+    cohort: Cohort, recipe: Recipe, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Fault, ...]:
+    """Read each case once and return all that is wrong with the cohort, by case.
+
+    A file that cannot be read is a fault, not an exception. Of label maps only the labelled
+    slices count. One case at a time is in memory.
+
+    Args:
+        cohort: The cases.
+        recipe: Says which labels and units are expected.
+        progress: Called with the number of cases checked so far.
+    """
+    faults = list(_named_twice(cohort))
+    seen = _Seen()
+    for done, case in enumerate(cohort.cases, start=1):
+        faults.extend(_check_case(case, recipe, seen))
+        progress(done)
+    return tuple(faults)
+
+
+class _Seen:
+    """Images and label maps met so far, and whose they are."""
+
+    def __init__(self) -> None:
+        self._images: dict[object, str] = {}
+        self._targets: dict[object, str] = {}
+
+    def image(self, case: Case, image: Image | None) -> str | None:
+        """Subject that had this image before, by its path or its voxels."""
+        keys: list[object] = [] if image is None else [_digest(image)]
+        if isinstance(case.image, Path):
+            keys.append(case.image.absolute())
+        return self._first(self._images, keys, case.subject)
+
+    def target(self, case: Case) -> str | None:
+        """Another subject that had this target before, by its path."""
+        if not isinstance(case.target, Path):
+            return None
+        before = self._first(self._targets, [case.target.absolute()], case.subject)
+        return None if before == case.subject else before
+
+    @staticmethod
+    def _first(known: dict[object, str], keys: Sequence[object], subject: str) -> str | None:
+        before = next((known[key] for key in keys if key in known), None)
+        for key in keys:
+            known.setdefault(key, subject)
+        return before
+
+
+def _digest(image: Image) -> bytes:
+    """Digest of the voxels, whatever file format and number type they were stored in."""
+    digest = hashlib.blake2b(str(image.shape).encode())
+    for plane in image.voxels:
+        digest.update(np.ascontiguousarray(plane, np.float32).data)
+    return digest.digest()
+
+
+def _named_twice(cohort: Cohort) -> Iterator[Fault]:
+    for subject in cohort.subjects:
+        parts = {case.split for case in cohort.cases if case.subject == subject} - {None}
+        if len(parts) > 1:
+            names = " and ".join(sorted(str(part) for part in parts))
+            yield Fault(
+                subject,
+                "subject_in_two_parts",
+                "error",
+                f"The subject is named both {names}.",
+                "Name all cases of a subject alike: a model must not be judged on people it has "
+                "seen.",
+            )
+
+
+def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
+    image, fault = _read(case, "image")
+    if fault is not None:
+        yield fault
+    before = seen.image(case, image)
+    if before is not None:
+        yield Fault(
+            case.subject,
+            "duplicate_image",
+            "error",
+            f"The image {case.name} is in the cohort before, for subject {before}.",
+            "Keep one of the two cases; its list of slices can name all that are labelled.",
+        )
+    before = seen.target(case)
+    if before is not None:
+        yield Fault(
+            case.subject,
+            "duplicate_target",
+            "error",
+            f"The labels or target {_name(case.target)} belong to subject {before}, too.",
+            "Give each subject its own, or the same subject to both cases.",
+        )
+    if case.target is None:
+        tested = case.split == "test"
+        yield Fault(
+            case.subject,
+            "target_missing",
+            "warning" if tested else "error",
+            f"{case.name} has no labels or target volume.",
+            "Nothing can be compared in the test." if tested else "Add them or drop the case.",
+        )
+    target, fault = _read(case, "target")
+    if fault is not None:
+        yield fault
+    if image is not None:
+        yield from _check_values(case.subject, "image", image, recipe.inputs[0].units)
+        yield from _check_slices(case, image, recipe)
+    if image is not None and target is not None:
+        yield from _check_target(case, image, target, recipe)
+
+
+def _read(case: Case, what: str) -> tuple[Image | None, Fault | None]:
+    if getattr(case, what) is None:
+        return None, None
+    try:
+        return case.read_image() if what == "image" else case.read_target(), None
+    except (ImageError, OSError) as error:
+        return None, Fault(
+            case.subject,
+            f"unreadable_{what}",
+            "error",
+            str(error),
+            "Repair or replace the file, or leave the case out.",
+        )
+
+
+def _check_values(subject: str, what: str, image: Image, units: str) -> Iterator[Fault]:
+    if image.voxels.dtype.kind == "f":
+        broken = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in image.voxels)
+        if broken:
+            yield Fault(
+                subject,
+                "not_finite",
+                "error",
+                f"{broken} voxels of the {what} are no numbers (NaN or infinite).",
+                "Replace them where the image was made, by the value of air for CT.",
+            )
+            return
+    reason = why_not_hounsfield(image.voxels) if units == "HU" else None
+    if reason is not None:
+        yield Fault(subject, "units", "error", f"The {what} is not in HU: {reason[0]}", reason[1])
+
+
+def _check_slices(case: Case, image: Image, recipe: Recipe) -> Iterator[Fault]:
+    if case.slices is None:
+        return
+    count = image.shape[stack_axis(image, recipe.sampling.plane)]
+    outside = sorted({index for index in case.slices if not 0 <= index < count})
+    if outside:
+        yield Fault(
+            case.subject,
+            "slices_outside",
+            "error",
+            f"Slices {listed(outside)} are not in the volume, which has {count} "
+            f"{recipe.sampling.plane} slices: 0 to {count - 1}.",
+            "Correct the list of slices; the first slice is 0.",
+        )
+    repeated = sorted(index for index, times in Counter(case.slices).items() if times > 1)
+    if repeated:
+        yield Fault(
+            case.subject,
+            "slices_repeated",
+            "warning",
+            f"Slices {listed(repeated)} are listed more than once; they count once.",
+            "Check that no other slice was meant.",
+        )
+
+
+def _check_target(case: Case, image: Image, target: Image, recipe: Recipe) -> Iterator[Fault]:
+    # Stored in another order of axes, the same voxels of the patient are still the same grid.
+    target = target.oriented(image.orientation)
+    if target.shape != image.shape:
+        yield Fault(
+            case.subject,
+            "shape_mismatch",
+            "error",
+            f"The image has {_size(image)} voxels, the labels or target {_size(target)}.",
+            "Check that they belong together, and resample the labels onto the image's grid "
+            "(nearest neighbour).",
+        )
+        return
+    if not target.same_grid(image):
+        yield Fault(
+            case.subject,
+            "geometry_mismatch",
+            "error",
+            "The image and the labels or target have the same number of voxels and lie in "
+            f"different places: {_difference(image, target)}.",
+            "Check that they belong together; then resample the labels onto the image's grid "
+            "(nearest neighbour), or copy the image's geometry if only the header is wrong.",
+        )
+        return
+    if recipe.target.kind == "volume":
+        yield from _check_values(case.subject, "target", target, recipe.target.units)
+        return
+    axis = stack_axis(image, recipe.sampling.plane)
+    yield from check_labels(case, np.moveaxis(target.voxels, axis, 0), recipe)
+
+
+def _name(target: Path | Image | None) -> str:
+    return target.name if isinstance(target, Path) else ""
+
+
+def _size(image: Image) -> str:
+    return " x ".join(str(n) for n in reversed(image.shape))
+
+
+def _difference(image: Image, target: Image) -> str:
+    """Say what differs in the first of spacing, position and direction that does."""
+    if not np.allclose(image.spacing, target.spacing, rtol=1e-3):
+        return f"spacings {_mm(image.spacing)} and {_mm(target.spacing)} mm"
+    centre = (np.array(image.shape[::-1]) - 1) / 2
+    apart = float(np.linalg.norm(image.ras(centre) - target.ras(centre)))
+    if apart > 0.01 * image.spacing.min():
+        return f"centres {apart:.2f} mm apart"
+    return "their axes point in different directions"
+
+
+def _mm(spacing: npt.NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:.3f}" for value in spacing)
