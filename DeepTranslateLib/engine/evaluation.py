@@ -34,10 +34,9 @@ def _dice(translator: Translator, selections: Sequence[Selection]) -> dict[str, 
         truth = selection.case.read_target().oriented(PLANES[recipe.sampling.plane]).voxels
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         for indices, channels in translator.slices(stack, [stack.index(i) for i in chosen]):
-            whole = np.zeros(stack.voxels.shape[1:], dtype=np.uint8)
             for index, piece in zip(indices, channels.numpy(), strict=True):
-                whole[:] = 0
-                stack.paste([piece], [0], whole[None])
+                whole = np.zeros(stack.voxels.shape[1:], dtype=np.uint8)
+                stack.paste(piece, index, whole)
                 reference = channels_of_values(truth[index], recipe)
                 counter.add(torch.from_numpy(whole), torch.from_numpy(reference))
     names = [label.name for label in recipe.target.labels]
@@ -54,7 +53,7 @@ def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]
         stack = slice_stack(image, translator.recipe)
         plane = PLANES[translator.recipe.sampling.plane]
         truth = selection.case.read_target().oriented(plane).voxels
-        top, bottom, left, right = stack.box
+        top, bottom, left, right = stack.body.box
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         for indices, values in translator.slices(stack, [stack.index(i) for i in chosen]):
             for index, piece in zip(indices, values.numpy(), strict=True):

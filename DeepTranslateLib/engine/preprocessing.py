@@ -11,19 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from DeepTranslateLib.engine.body import AIR_HU, Body, find_body
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Preprocessing, Recipe
 
 # Directions in which columns, rows and slices grow, so that every slice is seen upright.
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
-BODY_THRESHOLD_HU = -400.0
 IGNORE = 255  # channel of pixels that neither teach nor count
-_BODY_PIXEL_MM = 4.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class SliceStack:
     Attributes:
         voxels: (slices, rows, columns), a view of the volume's voxels, whole slices.
         flipped: The stack runs against the order in which the volume stores its slices.
-        box: First and last row + 1, first and last column + 1 of the crop.
+        body: The crop, and what in it belongs to the body.
         size: Rows and columns of the slices that the network sees.
         full_size: Rows and columns of the whole slice at the same pixel size.
         window: Intensities mapped to 0 and 1, or None.
@@ -41,7 +39,7 @@ class SliceStack:
 
     voxels: np.ndarray
     flipped: bool
-    box: tuple[int, int, int, int]
+    body: Body
     size: tuple[int, int]
     full_size: tuple[int, int]
     window: tuple[float, float] | None
@@ -55,7 +53,10 @@ class SliceStack:
 
     def images(self, indices: Sequence[int]) -> Tensor:
         """What the network sees of these slices of the stack: (len(indices), 1, *size) fp32."""
-        slices = torch.from_numpy(self._crop(self.voxels, indices).astype(np.float32))[:, None]
+        values = self._crop(self.voxels, indices).astype(np.float32)
+        if self.body.mask is not None:
+            values[~self.body.inside(indices)] = AIR_HU
+        slices = torch.from_numpy(values)[:, None]
         if self.window is not None:
             low, high = self.window
             # Clipped before it is resized, so that padding (-3024) and metal do not bleed.
@@ -84,17 +85,16 @@ class SliceStack:
 
     def restore(self, outputs: Tensor) -> Tensor:
         """Outputs (N, C, *size) at the pixel size of the crop: (N, C, rows, columns)."""
-        top, bottom, left, right = self.box
+        top, bottom, left, right = self.body.box
         return _resize(outputs, (bottom - top, right - left))
 
-    def paste(self, values: np.ndarray, indices: Sequence[int], output: np.ndarray) -> None:
-        """Write (N, rows, columns) of the crop into these slices of a stack like `voxels`."""
-        top, bottom, left, right = self.box
-        for value, index in zip(values, indices, strict=True):
-            output[index, top:bottom, left:right] = value
+    def paste(self, values: np.ndarray, index: int, whole: np.ndarray) -> None:
+        """Write the body's pixels of a crop (rows, columns) into that whole slice of the stack."""
+        top, bottom, left, right = self.body.box
+        np.copyto(whole[top:bottom, left:right], values, where=self.body.inside([index])[0])
 
     def _crop(self, stack: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-        top, bottom, left, right = self.box
+        top, bottom, left, right = self.body.box
         return np.stack([stack[index, top:bottom, left:right] for index in indices])
 
 
@@ -115,64 +115,20 @@ def slice_stack(image: Image, recipe: Recipe) -> SliceStack:
     upright = image.oriented(plane)
     column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
     rows, columns = upright.voxels.shape[1:]
-    box = (0, rows, 0, columns)
+    body = Body((0, rows, 0, columns), None, (1, 1, 1))
     if preprocessing.body_crop:
-        box = body_box(upright.voxels, (slice_mm, row_mm, column_mm), preprocessing.body_margin)
+        spacing = (slice_mm, row_mm, column_mm)
+        body = find_body(upright.voxels, spacing, preprocessing.body_margin)
+    top, bottom, left, right = body.box
     scale = _scale(preprocessing, (row_mm, column_mm))
     return SliceStack(
         voxels=upright.voxels,
         flipped=plane[2] not in image.orientation,
-        box=box,
-        size=_scaled((box[1] - box[0], box[3] - box[2]), scale),
+        body=body,
+        size=_scaled((bottom - top, right - left), scale),
         full_size=_scaled((rows, columns), scale),
         window=preprocessing.window,
     )
-
-
-def body_box(
-    voxels: np.ndarray, spacing: tuple[float, float, float], margin: float
-) -> tuple[int, int, int, int]:
-    """Rows and columns that hold the body in a CT stack, with a margin.
-
-    The body is what remains above -400 HU after thin things (table, sheets, cables) are opened
-    away: the largest connected part, and those at least a tenth of its size (arms). Found on a
-    grid of about 4 mm.
-
-    Args:
-        voxels: (slices, rows, columns) in HU.
-        spacing: Of slices, rows and columns, mm.
-        margin: mm kept around the body.
-
-    Returns:
-        First and last row + 1, first and last column + 1; the whole slice where there is no body.
-    """
-    rows, columns = voxels.shape[1:]
-    steps = [max(1, int(_BODY_PIXEL_MM / size)) for size in spacing]
-    coarse = voxels[:: steps[0], :: steps[1], :: steps[2]] > BODY_THRESHOLD_HU
-    mask = sitk.GetImageFromArray(coarse.astype(np.uint8))
-    radius = [max(1, round(8.0 / (spacing[axis] * steps[axis]))) for axis in (2, 1)]
-    # The border counts as foreground, so that a body cut by the field of view is not eroded there.
-    opened = sitk.BinaryErode(mask, [*radius, 0], sitk.sitkBall, 0, 1, True)
-    opened = sitk.BinaryDilate(opened, [*radius, 0], sitk.sitkBall)
-    parts = sitk.RelabelComponent(sitk.ConnectedComponent(opened), sortByObjectSize=True)
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(parts)
-    if shape.GetNumberOfLabels() == 0:
-        return (0, rows, 0, columns)
-    largest = shape.GetNumberOfPixels(1)
-    boxes = [
-        shape.GetBoundingBox(part)
-        for part in shape.GetLabels()
-        if shape.GetNumberOfPixels(part) >= largest / 10
-    ]
-    bounds = []
-    for axis, (size, step) in enumerate(((columns, steps[2]), (rows, steps[1]))):
-        margin_px = math.ceil(margin / spacing[2 - axis])
-        first = min(box[axis] for box in boxes) * step - margin_px
-        last = max(box[axis] + box[axis + 3] for box in boxes) * step + margin_px
-        bounds.append((max(0, first), min(size, last)))
-    (left, right), (top, bottom) = bounds
-    return (top, bottom, left, right)
 
 
 def resolve_spacing(recipe: Recipe, images: Iterable[Image]) -> float | None:

@@ -75,7 +75,8 @@ class Translator:
             pieces = slices.numpy()
             if target.kind == "labels":
                 pieces = values[pieces]
-            stack.paste(pieces, indices, output)
+            for index, piece in zip(indices, pieces, strict=True):
+                stack.paste(piece, index, output[index])
             done += len(indices)
             if progress is not None:
                 progress(done, len(stack))

@@ -1,0 +1,103 @@
+"""Where the body lies in a CT: what to crop to, and what beside it (table, arms) to leave out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+AIR_HU = -1000.0
+THRESHOLD_HU = -400.0
+_PIXEL_MM = 4.0  # the body is looked for on a grid of about this size
+_OPENING_MM = 4.0  # the shells of tables, sheets and cables are thinner than twice this
+_REACH_MM = 12.0  # what lies this close to the body (skin folds, dressings) stays
+_SMALLEST_PART = 0.1  # of the largest; legs are parts of the body, arms beside the trunk are not
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body in a stack of slices.
+
+    Attributes:
+        box: First and last row + 1, first and last column + 1 that hold it, with a margin.
+        mask: On a coarse grid, what belongs to the body; None where everything does.
+        steps: Slices, rows and columns to a voxel of the coarse grid.
+    """
+
+    box: tuple[int, int, int, int]
+    mask: np.ndarray | None
+    steps: tuple[int, int, int]
+
+    def inside(self, indices: Sequence[int]) -> np.ndarray:
+        """Which pixels of the box belong to the body, bool (len(indices), rows, columns)."""
+        top, bottom, left, right = self.box
+        if self.mask is None:
+            return np.ones((len(indices), bottom - top, right - left), dtype=bool)
+        slices = np.asarray(indices) // self.steps[0]
+        rows = np.arange(top, bottom) // self.steps[1]
+        columns = np.arange(left, right) // self.steps[2]
+        return self.mask[np.ix_(slices, rows, columns)]
+
+
+def find_body(voxels: np.ndarray, spacing: tuple[float, float, float], margin: float) -> Body:
+    """Find the body in a CT stack.
+
+    It is what lies above -400 HU and is thicker than the shell of a table, the largest connected
+    part and those at least a tenth of its size, with what they enclose in a slice (lungs, gas).
+
+    Args:
+        voxels: (slices, rows, columns) in HU.
+        spacing: Of slices, rows and columns, mm.
+        margin: mm kept around the body.
+
+    Returns:
+        The body; the whole slices where there is none.
+    """
+    rows, columns = voxels.shape[1:]
+    steps = (
+        max(1, int(_PIXEL_MM / spacing[0])),
+        max(1, int(_PIXEL_MM / spacing[1])),
+        max(1, int(_PIXEL_MM / spacing[2])),
+    )
+    coarse = voxels[:: steps[0], :: steps[1], :: steps[2]] > THRESHOLD_HU
+    pixel = (spacing[1] * steps[1], spacing[2] * steps[2])
+    # Opened before it is filled: the shell of a table encloses its foam as skin does a body.
+    parts = _parts(coarse, _radius(_OPENING_MM, pixel))
+    sizes = np.bincount(parts.ravel())[1:]
+    if sizes.size == 0:
+        return Body((0, rows, 0, columns), None, steps)
+    body = _filled(np.isin(parts, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART)))
+    bounds = []
+    for axis, size in ((1, rows), (2, columns)):
+        occupied = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
+        reach = math.ceil(margin / spacing[axis])
+        first = max(0, int(occupied[0]) * steps[axis] - reach)
+        bounds += [first, min(size, (int(occupied[-1]) + 1) * steps[axis] + reach)]
+    near = sitk.BinaryDilate(_mask(body), _radius(_REACH_MM, pixel), sitk.sitkBall)
+    mask = sitk.GetArrayFromImage(near).astype(bool)
+    return Body((bounds[0], bounds[1], bounds[2], bounds[3]), mask, steps)
+
+
+def _filled(coarse: np.ndarray) -> np.ndarray:
+    """Each slice with its holes filled: lungs are open at the ends of a volume, not in a slice."""
+    slices = (sitk.BinaryFillhole(_mask(piece)) for piece in coarse)
+    return np.stack([sitk.GetArrayFromImage(piece) for piece in slices])
+
+
+def _parts(mask: np.ndarray, radius: list[int]) -> np.ndarray:
+    """Connected parts of what is thicker than the opening, numbered from 1."""
+    # The border counts as foreground, so that a body cut by the field of view is not eroded there.
+    eroded = sitk.BinaryErode(_mask(mask), radius, sitk.sitkBall, 0.0, 1.0, True)
+    opened = sitk.BinaryDilate(eroded, radius, sitk.sitkBall)
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(opened))
+
+
+def _radius(size_mm: float, pixel: tuple[float, float]) -> list[int]:
+    return [max(1, round(size_mm / pixel[1])), max(1, round(size_mm / pixel[0])), 0]
+
+
+def _mask(array: np.ndarray) -> sitk.Image:
+    return sitk.GetImageFromArray(array.astype(np.uint8))
