@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.schema import SchemaError, check, from_json, limits, read_json, to_json
+from DeepTranslateLib.schema import SchemaError, from_json, limits, read_json, to_json
 
 FORMAT_VERSION = 1
 
@@ -83,6 +84,8 @@ class Target:
                 raise RecipeError(f"{path}.labels", "a target of kind 'volume' has no labels.")
             if self.range is None:
                 raise RecipeError(f"{path}.range", "a volume needs its range, [lowest, highest].")
+            if self.ignore is not None:
+                raise RecipeError(f"{path}.ignore", "only label maps have a value to ignore.")
             _increasing(self.range, f"{path}.range")
             return
         if not self.labels:
@@ -279,10 +282,13 @@ class Recipe:
         return max(1, len(self.target.labels))
 
     def with_training(self, **changes: Any) -> Recipe:
-        """The recipe with fields of `training` replaced (seed, epochs, ...), checked again."""
+        """The recipe with fields of `training` replaced (seed, epochs, ...), checked again.
+
+        Raises:
+            RecipeError: A new value has the wrong type or is impossible.
+        """
         recipe = dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
-        check(recipe)
-        return recipe
+        return recipe_from_json(to_json(recipe))
 
 
 def recipe_from_json(value: Any) -> Recipe:
@@ -300,7 +306,13 @@ def recipe_from_json(value: Any) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, path: str | Path) -> None:
-    """Write a recipe as JSON, atomically, with every default spelled out."""
+    """Write a recipe as JSON, atomically, with every default spelled out.
+
+    Raises:
+        RecipeError: The recipe, made in Python, holds something that could not be read again.
+        OSError: The file cannot be written.
+    """
+    recipe = recipe_from_json(to_json(recipe))
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(to_json(recipe), indent=2) + "\n", encoding="utf-8")
 
@@ -319,10 +331,11 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
 
     Raises:
         RecipeError: There is no such recipe, or it holds something impossible.
+        OSError: The file may not be opened.
     """
     known = builtin_recipes()
     path = known.get(str(name_or_file), Path(name_or_file))
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, not an error, for names that no system takes
         raise RecipeError(
             "$",
             f"there is no recipe '{name_or_file}'. Give a JSON file, or one of the built-in "

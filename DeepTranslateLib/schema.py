@@ -79,9 +79,10 @@ def from_json(cls: type[T], value: Any, path: str = "$") -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in value:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
+            name = _short(str(key))
+            near = difflib.get_close_matches(name, fields, n=1)
             advice = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(fields)}."
-            raise SchemaError(f"{path}.{key}", f"unknown field. {advice}")
+            raise SchemaError(f"{path}.{name}", f"unknown field. {advice}")
     hints = typing.get_type_hints(cls)
     arguments = {}
     for name, field in fields.items():
@@ -136,26 +137,51 @@ def read_json(path: str | Path, what: str) -> Any:
 
 
 def decode_json(content: bytes, what: str) -> Any:
-    """Decode JSON bytes, refusing what Python accepts and JSON does not (NaN, repeated keys)."""
+    """Decode JSON bytes, refusing what Python accepts and others do not (NaN, repeated keys).
+
+    Args:
+        content: UTF-8 text, with or without a byte order mark.
+        what: Names it in the error.
+
+    Raises:
+        SchemaError: It is no such JSON, or nested or long beyond what can be read.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for index, (key, _) in enumerate(pairs):
-            if key in {other for other, _ in pairs[:index]}:
-                raise SchemaError("$", f"the field '{key}' stands twice in {what}.")
-        return dict(pairs)
+        fields: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in fields:
+                raise SchemaError("$", f"the field '{_short(key)}' stands twice in {what}.")
+            fields[key] = value
+        return fields
 
     def no_constant(name: str) -> Any:
         raise SchemaError("$", f"{name} is not a JSON number ({what}).")
 
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise SchemaError("$", f"the number {_short(text)} is too large ({what}).")
+        return number
+
     try:
         return json.loads(
-            content.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=no_constant
+            content.decode("utf-8-sig"),
+            object_pairs_hook=unique,
+            parse_constant=no_constant,
+            parse_float=finite,
         )
+    except RecursionError:
+        raise SchemaError("$", f"{what} is nested too deeply.") from None
     except UnicodeDecodeError as error:
         raise SchemaError("$", f"{what} is not UTF-8 text ({error.reason}).") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise SchemaError("$", f"{what} is not valid JSON: {error.msg} at {place}.") from error
+    except SchemaError:
+        raise
+    except ValueError as error:  # Python's limit on the digits of whole numbers
+        raise SchemaError("$", f"{what} holds a number with too many digits.") from error
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -164,14 +190,20 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return _convert_union(typing.get_args(hint), value, path)
     if origin is tuple:
         return _convert_tuple(typing.get_args(hint), value, path)
+    if origin is dict:
+        return _convert_mapping(typing.get_args(hint)[1], value, path)
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast(type, hint), value, path)
     if hint is Any:
         return value
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise SchemaError(path, f"expected a finite number, found {value}.")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise SchemaError(path, f"expected a finite number, found {_short(str(value))}.")
+        return number
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
@@ -207,6 +239,14 @@ def _convert_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[A
     )
 
 
+def _convert_mapping(hint: Any, value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SchemaError(path, f"expected an object, found {_describe(value)}.")
+    return {
+        str(key): _convert(hint, item, f"{path}.{_short(str(key))}") for key, item in value.items()
+    }
+
+
 def _check_limits(value: Any, metadata: Mapping[str, Any], path: str) -> None:
     items = value if isinstance(value, tuple) else (value,)
     for index, item in enumerate(items):
@@ -216,13 +256,13 @@ def _check_limits(value: Any, metadata: Mapping[str, Any], path: str) -> None:
         choices = metadata.get("choices")
         if choices is not None and item not in choices:
             known = ", ".join(str(choice) for choice in choices)
-            raise SchemaError(place, f"'{item}' is not possible. Possible: {known}.")
+            raise SchemaError(place, f"'{_short(str(item))}' is not possible. Possible: {known}.")
         if isinstance(item, (int, float)) and not isinstance(item, bool):
             minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
             if minimum is not None and item < minimum:
-                raise SchemaError(place, f"expected at least {minimum:g}, found {item:g}.")
+                raise SchemaError(place, f"expected at least {minimum:g}, found {_number(item)}.")
             if maximum is not None and item > maximum:
-                raise SchemaError(place, f"expected at most {maximum:g}, found {item:g}.")
+                raise SchemaError(place, f"expected at most {maximum:g}, found {_number(item)}.")
 
 
 def _describe(value: Any) -> str:
@@ -231,9 +271,18 @@ def _describe(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"the text '{value}'"
+        return f"the text '{_short(value)}'"
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"
-    return f"the number {value}"
+    return f"the number {_number(value)}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else _short(str(value))
+
+
+def _short(text: str) -> str:
+    """A text from a file, cut to what a message can bear."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
