@@ -1,7 +1,7 @@
 """DICOM: series found in a folder, their slices checked and put in order, their pixels read.
 
 pydicom reads the headers, which decide the geometry and the rescaling; SimpleITK's GDCM decodes
-compressed pixels. Whatever would make a volume that is not the patient (a tilted gantry, missing
+the JPEG family. Whatever would make a volume that is not the patient (a tilted gantry, missing
 slices, several volumes in one series) is refused with its reason.
 """
 
@@ -140,7 +140,7 @@ def _scanned(files: list[Path]) -> list[tuple[Series, list[tuple[Path, Any]]]]:
     groups: dict[str, list[tuple[Path, Any]]] = {}
     for path in files:
         header = _header(path)
-        groups.setdefault(str(header.get("SeriesInstanceUID") or ""), []).append((path, header))
+        groups.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
     found = []
     for uid, headers in groups.items():
         first = headers[0][1]
@@ -166,7 +166,7 @@ def _header(path: Path) -> Any:
             # Files without the preamble exist; force reads them, the check below tells others.
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             # Broken values show when they are first asked for.
-            known = any(key in header for key in ("SOPClassUID", "SeriesInstanceUID", "Rows"))
+            known = bool(header.get("SeriesInstanceUID"))
     except OSError:
         raise
     except Exception as error:  # pydicom raises many types on broken files
@@ -175,7 +175,8 @@ def _header(path: Path) -> Any:
             "it again."
         ) from error
     if not known:
-        raise ImageError(f"{path} is no DICOM file, or its header is cut off. Export it again.")
+        raise ImageError(f"{path} is no DICOM file or its header is cut off (no Series Instance UID). Copy or "
+            "export it again, or remove it from the folder.")
     return header
 
 
@@ -428,11 +429,14 @@ def _decoded(path: Path) -> Iterator[npt.NDArray[Any]]:
                 f"{path} has no pixel data: only the header was exported, or the file is cut off. "
                 "Export it again."
             )
-        if syntax.is_encapsulated:
-            yield from _decoded_by_gdcm(dataset, syntax)
-        else:
-            dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.file_meta.TransferSyntaxUID = syntax
+        if not syntax.is_encapsulated:
             yield from pydicom.pixels.iter_pixels(dataset, raw=True)
+        elif syntax == pydicom.uid.RLELossless:
+            # GDCM refuses run lengths that are longer than the pixels, as in small noisy images.
+            yield from pydicom.pixels.iter_pixels(dataset, raw=True, decoding_plugin="pydicom")
+        else:
+            yield from _decoded_by_gdcm(dataset, syntax)
     except (ImageError, OSError):
         raise
     except Exception as error:  # pydicom and SimpleITK raise many types on broken files

@@ -154,8 +154,8 @@ class Image:
         for axis, (world, letter) in enumerate(zip(wanted, code.upper(), strict=True)):
             points_to = _CODES[world][0 if affine[world, axis] > 0 else 1]
             if points_to != letter:
-                affine[:, 3] += affine[:, axis] * (voxels.shape[2 - axis] - 1)
-                affine[:, axis] *= -1
+                affine[:3, 3] += affine[:3, axis] * (voxels.shape[2 - axis] - 1)
+                affine[:3, axis] *= -1
                 voxels = np.flip(voxels, 2 - axis)
         return Image(voxels, affine)
 
@@ -170,9 +170,9 @@ class Image:
             ImageError: The box is empty or leaves the image.
         """
         size = self.shape[::-1]
-        box = [(int(a), int(b)) for a, b in zip(start, stop, strict=True)]
-        inside = all(0 <= a < b <= n for (a, b), n in zip(box, size, strict=True))
-        if len(box) != 3 or not inside:
+        box = [(int(a), int(b)) for a, b in zip(start, stop, strict=False)]
+        inside = all(0 <= a < b <= n for (a, b), n in zip(box, size, strict=False))
+        if not len(start) == len(stop) == 3 or not inside:
             raise ImageError(
                 f"The box from {tuple(start)} to {tuple(stop)} (i, j, k) is empty or leaves the "
                 f"image of {_size(size)} voxels. Choose 0 <= start < stop <= size on each axis."

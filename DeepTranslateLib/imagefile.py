@@ -1,13 +1,15 @@
 """Images read from and written to files: NRRD, NIfTI-1 and MetaImage; DICOM is read only.
 
-NRRD and MetaImage go through SimpleITK. NIfTI-1 is decoded here: ITK fills a truncated file with
-zeros, and where a header's two transforms differ it does not say which one it took.
+NRRD and MetaImage go through SimpleITK. NIfTI-1 is decoded here, for ITK's reader leaves the rest
+of a truncated file as it finds the memory, takes the voxels of NAME.nii for those of NAME.nii.gz
+where both lie in one folder, and needs the memory twice.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +53,11 @@ _NIFTI_HEADER = np.dtype(
         "itemsize": 348,
     }
 )  # fmt: skip
+_NOT_FINITE = re.compile(
+    rb"^(space origin|space directions|Offset|Position|Origin|TransformMatrix|Orientation|Rotation"
+    rb"|ElementSpacing)\s*[:=].*\b(nan|inf)",
+    re.MULTILINE | re.IGNORECASE,
+)
 _MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}
 
 
@@ -184,8 +191,12 @@ def _read_file(path: Path) -> Image:
 def _read_by_itk(path: Path) -> Image:
     import SimpleITK
 
-    with open(path, "rb"):  # a missing right is an OSError, not ITK's "cannot be read"
-        pass
+    with open(path, "rb") as stream:  # a missing right is an OSError, not ITK's "cannot be read"
+        if _NOT_FINITE.search(stream.read(1 << 14)):
+            raise ImageError(
+                f"{path} has a place that is not finite (nan or inf in its header), which ITK "
+                "would take for 0. Repair the header where the image was made."
+            )
     reader = SimpleITK.ImageFileReader()
     # By the suffix: ITK would otherwise try every reader it has, each with its own complaint.
     meta = _suffix(path) in (".mha", ".mhd")
@@ -232,6 +243,10 @@ def _read_nifti(path: Path) -> Image:
         with _opened(path) as stream:
             layout = _nifti_layout(path, stream.read(348))
             stream.read(layout.start - 348)
+            expected = math.prod(layout.shape) * layout.dtype.itemsize
+            # Deflate packs 1032 to 1 at most: refuse before a broken header claims the memory.
+            if expected > path.stat().st_size * 1032:
+                raise _cut_off(path, f"the header announces {expected} bytes of voxels")
             voxels = np.empty(layout.shape, layout.dtype)
             found = _fill(stream, voxels)
             if found < voxels.nbytes:
@@ -332,7 +347,7 @@ def _nifti_layout(path: Path, raw: bytes) -> _NiftiLayout:
 
 
 def _nifti_affine(header: Any, dimensions: int) -> npt.NDArray[np.float64]:
-    """Return the affine to RAS in mm by the standard's methods 3 (sform), 2 (qform) and 1."""
+    """Return the affine to RAS in mm by the sform, failing this the qform, as nibabel."""
     affine = np.eye(4)
     pixdim = header["pixdim"].astype(float)
     spacing = np.abs(pixdim[1:4])
@@ -348,7 +363,9 @@ def _nifti_affine(header: Any, dimensions: int) -> npt.NDArray[np.float64]:
         affine[:3, 2] *= -1 if pixdim[0] < 0 else 1
         affine[:3, 3] = header["offset"]
     else:
-        affine[:3, :3] = np.diag(spacing)
+        # The place is unknown. Towards L, P and S as ITK and 3D Slicer have it, so that a label map
+        # drawn there fits.
+        affine[:3, :3] = np.diag(spacing * (-1, -1, 1))
     affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return affine
 
