@@ -39,7 +39,7 @@ def load_state(path: Path) -> Any:
         with safe_open(path, framework="pt", device="cpu") as file:
             structure = json.loads((file.metadata() or {})["structure"])
             return _join(structure, file)
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read ({error}). Expected a file written by "
             "DeepTranslate; remove it to train from the start."
@@ -64,7 +64,8 @@ def _split(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 def _join(structure: Any, file: Any) -> Any:
     ((kind, content),) = structure.items()
     if kind == "tensor":
-        return file.get_tensor(content)
+        # A copy: the tensor maps the file, and Windows refuses to replace a mapped file.
+        return file.get_tensor(content).clone()
     if kind == "items":
         return {key: _join(item, file) for key, item in content}
     if kind == "list":

@@ -13,7 +13,8 @@ import numpy as np
 
 def random_state(seed: int, *place: int) -> np.random.Generator:
     """Random numbers that belong to one place (epoch, step) of a run with this seed."""
-    return np.random.default_rng(np.random.SeedSequence([seed, *place]))
+    # Not SeedSequence([seed, *place]), to which (epoch,) and (epoch, 0) are the same.
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=place))
 
 
 def epoch_order(weights: Sequence[float], seed: int, epoch: int) -> list[int]:
