@@ -140,7 +140,7 @@ def _scanned(files: list[Path]) -> list[tuple[Series, list[tuple[Path, Any]]]]:
     groups: dict[str, list[tuple[Path, Any]]] = {}
     for path in files:
         header = _header(path)
-        groups.setdefault(str(header.SeriesInstanceUID), []).append((path, header))
+        groups.setdefault(str(header.get("SeriesInstanceUID") or ""), []).append((path, header))
     found = []
     for uid, headers in groups.items():
         first = headers[0][1]
@@ -166,7 +166,8 @@ def _header(path: Path) -> Any:
             # Files without the preamble exist; force reads them, the check below tells others.
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             # Broken values show when they are first asked for.
-            known = bool(header.get("SeriesInstanceUID"))
+            # Anonymised files may have an empty Series UID; one without any ends before it.
+            known = "SeriesInstanceUID" in header or "Rows" in header
     except OSError:
         raise
     except Exception as error:  # pydicom raises many types on broken files
@@ -175,8 +176,10 @@ def _header(path: Path) -> Any:
             "it again."
         ) from error
     if not known:
-        raise ImageError(f"{path} is no DICOM file or its header is cut off (no Series Instance UID). Copy or "
-            "export it again, or remove it from the folder.")
+        raise ImageError(
+            f"{path} is no DICOM file or its header is cut off (no Series Instance UID). Copy or "
+            "export it again, or remove it from the folder."
+        )
     return header
 
 

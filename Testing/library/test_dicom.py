@@ -305,6 +305,11 @@ def test_empty_and_truncated_files_are_refused(tmp_path, fraction, syntax):
         assert "\n" not in str(caught.value)
 
 
+def test_anonymised_files_without_a_series_uid_are_one_series(tmp_path):
+    image = read_series(save(tmp_path, series(SeriesInstanceUID="")))
+    assert (image.voxels == STORED).all()
+
+
 def test_a_folder_without_dicom_says_so(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(ImageError, match="no DICOM files"):
