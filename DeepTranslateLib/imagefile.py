@@ -282,7 +282,7 @@ def _fill(stream: BinaryIO, voxels: npt.NDArray[Any]) -> int:
     memory = memoryview(voxels.reshape(-1).view(np.uint8))
     filled = 0
     while filled < len(memory):
-        count = stream.readinto(memory[filled : filled + (1 << 24)])  # type: ignore[attr-defined]
+        count = stream.readinto(memory[filled : filled + (1 << 20)])  # type: ignore[attr-defined]
         if not count:
             break
         filled += count

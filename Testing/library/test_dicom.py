@@ -1,5 +1,7 @@
 """DICOM series made with pydicom: order, geometry, rescaling, and what is no single volume."""
 
+import tracemalloc
+
 import numpy as np
 import pydicom
 import pytest
@@ -13,6 +15,8 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
     RLELossless,
     generate_uid,
 )
@@ -362,3 +366,49 @@ def test_enhanced_frames_at_the_same_places_are_4d(tmp_path):
     save(tmp_path, [enhanced(positions, [1] * 4, STORED[:4])])
     with pytest.raises(ImageError, match=r"4D: 2 images at each of 2 positions"):
         read_image(tmp_path)
+
+
+def compressed(stored, compressor, path):
+    """Pixel data and transfer syntax that SimpleITK writes for a volume."""
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.UseCompressionOn()
+    writer.SetCompressor(compressor)
+    writer.SetFileName(str(path))
+    writer.Execute(SimpleITK.GetImageFromArray(stored))
+    written = pydicom.dcmread(path)
+    return written["PixelData"], written.file_meta.TransferSyntaxUID
+
+
+@pytest.mark.parametrize(
+    ("compressor", "syntax"), [("JPEG", JPEGLosslessSV1), ("JPEG2000", JPEG2000Lossless)]
+)
+def test_the_jpeg_family_is_decoded_slice_by_slice_and_in_enhanced_files(
+    tmp_path, compressor, syntax
+):
+    stored = RNG.integers(0, 3000, (3, 32, 40)).astype(np.uint16)
+    slices = series(stored, RescaleSlope=2, RescaleIntercept=-5)
+    for ds, pixels in zip(slices, stored, strict=True):
+        ds["PixelData"], found = compressed(pixels, compressor, tmp_path / "written.dcm")
+        assert found == syntax
+        ds.file_meta.TransferSyntaxUID = syntax
+    image = read_image(save(tmp_path / "slices", slices))
+    assert image.voxels.dtype == np.int16
+    assert (image.voxels == stored.astype(int) * 2 - 5).all()
+    multi = enhanced([(n, 0, 0) for n in range(3)], [1, 2, 3], stored)
+    multi["PixelData"], found = compressed(stored, compressor, tmp_path / "written.dcm")
+    multi.file_meta.TransferSyntaxUID = found
+    image = read_image(save(tmp_path / "multi", [multi]))
+    expected = stored * np.array([1, 2, 3]).reshape(3, 1, 1) - 1
+    assert (image.voxels == expected[::-1]).all()  # the normal points to -x
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_a_series_is_held_once_while_it_is_read(tmp_path, scale):
+    stored = RNG.integers(0, 3000, (40, 256, 256)).astype(np.uint16)
+    save(tmp_path, series(stored, RescaleSlope=scale))
+    tracemalloc.start()
+    image = read_series(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * image.voxels.nbytes

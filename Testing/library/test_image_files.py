@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -408,3 +409,14 @@ def test_a_folder_keeps_its_whole_name(tmp_path):
 
 def test_what_is_written_is_what_the_format_list_says():
     assert set(SUFFIXES) == set(imagefile.WRITTEN_SUFFIXES)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_is_held_once_while_it_is_read(tmp_path, suffix):
+    voxels = RNG.integers(0, 9, (160, 256, 256)).astype(np.int16)
+    path = write_image(Image(voxels, np.eye(4)), tmp_path / f"a{suffix}")
+    tracemalloc.start()
+    read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * voxels.nbytes
