@@ -200,8 +200,8 @@ def read_model(path: str | Path) -> Model:
     return Model(path, recipe, card)
 
 
-def list_models(folder: str | Path) -> tuple[list[Model], dict[Path, str]]:
-    """Return the models in a folder by file name, and what is wrong with the files that are none.
+def list_models(folder: str | Path) -> list[tuple[Path, Model | ModelError]]:
+    """Return the model files in a folder by name, each with its model or what is wrong with it.
 
     A folder that does not exist holds no models. Sub-folders are not searched.
 
@@ -209,19 +209,18 @@ def list_models(folder: str | Path) -> tuple[list[Model], dict[Path, str]]:
         OSError: The folder may not be opened.
     """
     folder = Path(folder)
-    models: list[Model] = []
-    broken: dict[Path, str] = {}
+    found: list[tuple[Path, Model | ModelError]] = []
     if not folder.is_dir():
-        return models, broken
+        return found
     for path in sorted(folder.iterdir(), key=lambda path: (path.name.lower(), path.name)):
         # A leading dot: a file that is being written.
         if path.suffix.lower() != SUFFIX or path.name.startswith("."):
             continue
         try:
-            models.append(read_model(path))
+            found.append((path, read_model(path)))
         except ModelError as error:
-            broken[path] = str(error)
-    return models, broken
+            found.append((path, error))
+    return found
 
 
 def models_folder() -> Path:
@@ -254,6 +253,9 @@ class _Members:
                 raise ValueError(f"it holds {name[:60]!r}, which no model does")
             if name in self._entries:
                 raise ValueError(f"it holds {name} twice")
+            if entry.comment:
+                # No program writes one; a damaged length makes one of the entries that follow.
+                raise ValueError(f"the entry of {name} is broken")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{name} is compressed in an unknown way")
             if entry.compress_size > file_size:
