@@ -118,14 +118,14 @@ def _translate_one(
     console: Console,
     tables: dict[str, list[Any]],
 ) -> tuple[Path, list[LabelStatistics]]:
-    from DeepTranslateLib.cohortcheck import not_hounsfield
+    from DeepTranslateLib.hounsfield import why_not_hounsfield
 
     recipe: Recipe = translator.recipe
     image = read_image(source.path, series=options.series)
     if recipe.inputs[0].units == "HU":
-        doubt = not_hounsfield(image)
+        doubt = why_not_hounsfield(image.voxels)
         if doubt is not None:
-            console.warn(f"{source.path}: {doubt}")
+            console.warn(f"{source.path}: {' '.join(doubt)}")
     with console.progress(source.name, len(image.voxels)):
         result: Image = translator.translate(
             image, lambda done, total: console.advance_to(done / total * len(image.voxels))

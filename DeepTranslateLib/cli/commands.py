@@ -152,9 +152,7 @@ def doctor(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.cli.doctor import examine
 
     report = examine()
-    console.table(
-        ["", "", ""], [[c["state"], c["name"], c["found"]] for c in report["checks"]]
-    )
+    console.table(["", "", ""], [[c["state"], c["name"], c["found"]] for c in report["checks"]])
     for advice in report["advice"]:
         console.say(advice)
     if not report["advice"]:
@@ -164,9 +162,7 @@ def doctor(options: argparse.Namespace, console: Console) -> int:
 
 
 @contextmanager
-def training_progress(
-    console: Console, epochs: int
-) -> Iterator[Callable[[dict[str, Any]], None]]:
+def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A listener that shows a training's events."""
 
     def show(record: dict[str, Any]) -> None:
@@ -247,5 +243,3 @@ def _show_facts(console: Console, facts: dict[str, Any], indent: str = "") -> No
                 console.say(f"{indent}  - {item.get('value', '')} {item.get('name', '')}".rstrip())
         elif value not in (None, "", [], {}):
             console.say(f"{indent}{name}: {value}")
-
-

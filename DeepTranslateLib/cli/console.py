@@ -103,4 +103,6 @@ class Console:
 
 
 def _paragraph(text: str) -> str:
-    return "\n".join(textwrap.fill(line, 100) if len(line) > 120 else line for line in text.split("\n"))
+    return "\n".join(
+        textwrap.fill(line, 100) if len(line) > 120 else line for line in text.split("\n")
+    )

@@ -80,7 +80,9 @@ def train(
     for fault in faults:
         events.emit("warning", subject=fault.subject, message=f"{fault.found} {fault.advice}")
     training = recipe.training
-    split = split_cohort(cohort, training.validation_fraction, training.seed)
+    split = split_cohort(
+        cohort, training.validation_fraction, training.seed, recipe.sampling.plane
+    )
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split)
     write_recipe(recipe, folder / "recipe.json")
@@ -120,7 +122,7 @@ def train(
         cohort={
             **_split_counts(split),
             "training": training_set.fingerprint(),
-            "training_seconds": round(trainer.progress.seconds, 1),
+            "training_seconds": round(trainer.seconds, 1),
         },
         versions=_versions(),
     )

@@ -198,7 +198,7 @@ class Trainer:
             "epoch",
             **record,
             epochs=self._recipe.training.epochs,
-            seconds=round(self._seconds(), 3),
+            seconds=round(self.seconds, 3),
         )
 
     def _augmented(self, chosen: list[int]) -> Batch:
@@ -275,10 +275,12 @@ class Trainer:
                 step=self.progress.step,
                 steps=steps,
                 loss=loss,
-                seconds=round(self._seconds(), 3),
+                seconds=round(self.seconds, 3),
             )
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Time spent on this training, in all its sessions."""
         return self.progress.seconds + time.monotonic() - self._started_at
 
     def _save(self) -> None:
@@ -293,7 +295,7 @@ class Trainer:
             "optimizers": {n: opt.state_dict() for n, opt in self._method.optimizers.items()},
             "scaler": self._scaler.state_dict(),
             "best": self._best,
-            "progress": {**vars(self.progress), "seconds": self._seconds()},
+            "progress": {**vars(self.progress), "seconds": self.seconds},
         }
         save_state(self._last_path, state)
         self._saved_at = time.monotonic()

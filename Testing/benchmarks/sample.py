@@ -1,0 +1,62 @@
+"""What the benchmarks share: a large CT, a model, and how busy the machine was."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+import DeepTranslateLib
+from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.model import Card, write_model
+from DeepTranslateLib.phantom import torso
+from DeepTranslateLib.recipe import read_recipe, recipe_from_json
+from DeepTranslateLib.schema import to_json
+
+
+def data_folder() -> Path:
+    """Real images beside the checkout, or where DEEPTRANSLATE_DATA says."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    return Path(os.environ.get("DEEPTRANSLATE_DATA", beside))
+
+
+def large_ct(slices: int, size: int = 512) -> Image:
+    """A phantom CT of this many slices: 20 different ones, up and down again."""
+    spacing = (500 / size, 500 / size, 10.0)
+    few = torso(7, 0.5, slices=min(20, slices), size=(size, size), spacing=spacing).image
+    order = np.arange(slices) % (2 * len(few.voxels) - 2)
+    order = np.minimum(order, 2 * len(few.voxels) - 2 - order)
+    affine = few.affine.copy()
+    affine[:3, 2] /= 10
+    return Image(few.voxels[order], affine)
+
+
+def untrained_model(path: Path) -> Path:
+    """A model file of ct-body-composition with random weights, for time and memory only."""
+    content = to_json(read_recipe("ct-body-composition"))
+    content["preprocessing"]["spacing"] = None
+    recipe = recipe_from_json(content)
+    torch.manual_seed(0)
+    weights = build_network(recipe).state_dict()
+    card = Card(
+        name="untrained",
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        deeptranslate=DeepTranslateLib.__version__,
+        epoch=1,
+        seed=0,
+        metrics={},
+        cohort={},
+        versions={},
+    )
+    return write_model(path, recipe, card, save(weights))
+
+
+def machine() -> str:
+    """The machine, in a line."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
