@@ -48,8 +48,8 @@ class Supervised:
         return self._loss(output.float(), batch.targets, batch.mask)
 
     def _level_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        size = output.shape[2:]
-        if size == batch.targets.shape[2:]:
+        size = (output.shape[2], output.shape[3])
+        if size == tuple(batch.targets.shape[2:]):
             return self._loss(output.float(), batch.targets, batch.mask)
         mask = F.adaptive_avg_pool2d(batch.mask, size)
         # Ignored pixels take no part in the average of a coarse pixel's target.
