@@ -119,7 +119,7 @@ def slices_from_text(text: str) -> tuple[int, ...]:
         CohortError: It is no such list.
     """
     slices: list[int] = []
-    for piece in re.split(r"[;,\s]+", re.sub(r"\s*[-–]\s*", "-", text.strip())):
+    for piece in re.split(r"[;,\s]+", re.sub(r"\s*[-–]\s*", "-", text.strip(";, \t\n"))):
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", piece, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < _MAXIMUM_SLICES:
