@@ -13,7 +13,8 @@ AIR_HU = -1000.0
 THRESHOLD_HU = -400.0
 _PIXEL_MM = 4.0  # the body is looked for on a grid of about this size
 _OPENING_MM = 4.0  # the shells of tables, sheets and cables are thinner than twice this
-_REACH_MM = 12.0  # what lies this close to the body (skin folds, dressings) stays
+_NECK_MM = 12.0  # parts that hang together by less than twice this are parts of their own
+_REACH_MM = 4.0  # what lies this close to the body stays
 _SMALLEST_PART = 0.1  # of the largest; legs are parts of the body, arms beside the trunk are not
 
 
@@ -45,8 +46,9 @@ class Body:
 def find_body(voxels: np.ndarray, spacing: tuple[float, float, float], margin: float) -> Body:
     """Find the body in a CT stack.
 
-    It is what lies above -400 HU and is thicker than the shell of a table, the largest connected
-    part and those at least a tenth of its size, with what they enclose in a slice (lungs, gas).
+    It is what lies above -400 HU and is thicker than the shell of a table, with what it encloses
+    in a slice (lungs, gas): the largest part and those at least a tenth of its size, where parts
+    that touch along less than 24 mm (arms beside the trunk) count as separate.
 
     Args:
         voxels: (slices, rows, columns) in HU.
@@ -65,37 +67,43 @@ def find_body(voxels: np.ndarray, spacing: tuple[float, float, float], margin: f
     coarse = voxels[:: steps[0], :: steps[1], :: steps[2]] > THRESHOLD_HU
     pixel = (spacing[1] * steps[1], spacing[2] * steps[2])
     # Opened before it is filled: the shell of a table encloses its foam as skin does a body.
-    parts = _parts(coarse, _radius(_OPENING_MM, pixel))
+    solid = _filled(_dilated(_eroded(coarse, _OPENING_MM, pixel), _OPENING_MM, pixel))
+    parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(_mask(_eroded(solid, _NECK_MM, pixel))))
     sizes = np.bincount(parts.ravel())[1:]
     if sizes.size == 0:
         return Body((0, rows, 0, columns), None, steps)
-    body = _filled(np.isin(parts, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART)))
+    kept = np.isin(parts, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART))
+    # Grown back a little further than it was eroded, for what is pointed.
+    body = _dilated(kept, _NECK_MM + _REACH_MM, pixel) & solid
     bounds = []
     for axis, size in ((1, rows), (2, columns)):
         occupied = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
         reach = math.ceil(margin / spacing[axis])
         first = max(0, int(occupied[0]) * steps[axis] - reach)
         bounds += [first, min(size, (int(occupied[-1]) + 1) * steps[axis] + reach)]
-    near = sitk.BinaryDilate(_mask(body), _radius(_REACH_MM, pixel), sitk.sitkBall)
-    mask = sitk.GetArrayFromImage(near).astype(bool)
+    mask = _dilated(body, _REACH_MM, pixel)
     return Body((bounds[0], bounds[1], bounds[2], bounds[3]), mask, steps)
 
 
 def _filled(coarse: np.ndarray) -> np.ndarray:
     """Each slice with its holes filled: lungs are open at the ends of a volume, not in a slice."""
     slices = (sitk.BinaryFillhole(_mask(piece)) for piece in coarse)
-    return np.stack([sitk.GetArrayFromImage(piece) for piece in slices])
+    return np.stack([sitk.GetArrayFromImage(piece) for piece in slices]).astype(bool)
 
 
-def _parts(mask: np.ndarray, radius: list[int]) -> np.ndarray:
-    """Connected parts of what is thicker than the opening, numbered from 1."""
+def _eroded(mask: np.ndarray, size_mm: float, pixel: tuple[float, float]) -> np.ndarray:
     # The border counts as foreground, so that a body cut by the field of view is not eroded there.
-    eroded = sitk.BinaryErode(_mask(mask), radius, sitk.sitkBall, 0.0, 1.0, True)
-    opened = sitk.BinaryDilate(eroded, radius, sitk.sitkBall)
-    return sitk.GetArrayFromImage(sitk.ConnectedComponent(opened))
+    result = sitk.BinaryErode(_mask(mask), _radius(size_mm, pixel), sitk.sitkBall, 0.0, 1.0, True)
+    return sitk.GetArrayFromImage(result).astype(bool)
+
+
+def _dilated(mask: np.ndarray, size_mm: float, pixel: tuple[float, float]) -> np.ndarray:
+    result = sitk.BinaryDilate(_mask(mask), _radius(size_mm, pixel), sitk.sitkBall)
+    return sitk.GetArrayFromImage(result).astype(bool)
 
 
 def _radius(size_mm: float, pixel: tuple[float, float]) -> list[int]:
+    """In columns, rows and slices: every slice is treated alone."""
     return [max(1, round(size_mm / pixel[1])), max(1, round(size_mm / pixel[0])), 0]
 
 

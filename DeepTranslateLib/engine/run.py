@@ -80,9 +80,7 @@ def train(
     for fault in faults:
         events.emit("warning", subject=fault.subject, message=f"{fault.found} {fault.advice}")
     training = recipe.training
-    split = split_cohort(
-        cohort, training.validation_fraction, training.seed, recipe.sampling.plane
-    )
+    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split)
     write_recipe(recipe, folder / "recipe.json")
