@@ -30,6 +30,10 @@ class Events:
     def __init__(self, path: Path | None = None, sink: EventSink | None = None) -> None:
         self._path = path
         self._sink = sink
+        if path is not None and path.is_file() and not _ends_a_line(path):
+            # Cut off by a crash; the first event of this job must not become part of that line.
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write("\n")
 
     def emit(self, event: str, **content: Any) -> None:
         """Report an event; the content must be JSON."""
@@ -39,6 +43,11 @@ class Events:
                 stream.write(json.dumps(record) + "\n")
         if self._sink is not None:
             self._sink(record)
+
+
+def _ends_a_line(path: Path) -> bool:
+    content = path.read_bytes()
+    return not content or content.endswith(b"\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ class SliceSet:
         for tensor in (images, targets):
             self._digest.update(str(tuple(tensor.shape)).encode())
             self._digest.update(tensor.contiguous().numpy().data)
-        images, targets = self._keep(images), self._keep(targets)
+        images, targets = self._keep(images, "images"), self._keep(targets, "targets")
         self.slices.extend(
             LabelledSlice(picture, truth, stack.full_size)
             for picture, truth in zip(images, targets, strict=True)
@@ -116,13 +116,13 @@ class SliceSet:
             np.concatenate([upright.voxels[index, ::4, ::4].ravel() for index in indices])
         )
 
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def _keep(self, tensor: Tensor, what: str) -> Tensor:
         size = tensor.numel() * tensor.element_size()
         if self._held + size <= MEMORY_LIMIT:
             self._held += size
             return tensor
         self._cache.mkdir(parents=True, exist_ok=True)
-        path = self._cache / f"{len(self.slices)}-{tensor.dtype}.npy"
+        path = self._cache / f"{len(self.slices)}-{what}.npy"
         np.save(path, tensor.numpy())
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
