@@ -67,14 +67,20 @@ def find_body(voxels: np.ndarray, spacing: tuple[float, float, float], margin: f
     coarse = voxels[:: steps[0], :: steps[1], :: steps[2]] > THRESHOLD_HU
     pixel = (spacing[1] * steps[1], spacing[2] * steps[2])
     # Opened before it is filled: the shell of a table encloses its foam as skin does a body.
-    solid = _filled(_dilated(_eroded(coarse, _OPENING_MM, pixel), _OPENING_MM, pixel))
-    parts = sitk.GetArrayFromImage(sitk.ConnectedComponent(_mask(_eroded(solid, _NECK_MM, pixel))))
-    sizes = np.bincount(parts.ravel())[1:]
+    solid = _dilated(_eroded(coarse, _OPENING_MM, pixel), _OPENING_MM, pixel)
+    holes = _filled(solid) & ~solid
+    # A narrow one, as between an arm and the trunk, parts what it lies between.
+    wide = _dilated(_eroded(holes, _OPENING_MM, pixel), 2 * _OPENING_MM, pixel) & holes
+    solid |= wide
+    cores = _numbered(_eroded(solid, _NECK_MM, pixel))
+    sizes = np.bincount(cores.ravel())[1:]
     if sizes.size == 0:
         return Body((0, rows, 0, columns), None, steps)
-    kept = np.isin(parts, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART))
-    # Grown back a little further than it was eroded, for what is pointed.
-    body = _dilated(kept, _NECK_MM + _REACH_MM, pixel) & solid
+    large = np.isin(cores, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART))
+    # Only what has a core of its own goes: a thin chest wall has none, and stays.
+    beside = _dilated((cores > 0) & ~large, _NECK_MM + _REACH_MM, pixel)
+    parts = _numbered(_filled(solid & ~(beside & ~_dilated(large, _NECK_MM, pixel))))
+    body = np.isin(parts, np.unique(parts[large]))
     bounds = []
     for axis, size in ((1, rows), (2, columns)):
         occupied = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
@@ -89,6 +95,11 @@ def _filled(coarse: np.ndarray) -> np.ndarray:
     """Each slice with its holes filled: lungs are open at the ends of a volume, not in a slice."""
     slices = (sitk.BinaryFillhole(_mask(piece)) for piece in coarse)
     return np.stack([sitk.GetArrayFromImage(piece) for piece in slices]).astype(bool)
+
+
+def _numbered(mask: np.ndarray) -> np.ndarray:
+    """Connected parts, numbered from 1."""
+    return sitk.GetArrayFromImage(sitk.ConnectedComponent(_mask(mask)))
 
 
 def _eroded(mask: np.ndarray, size_mm: float, pixel: tuple[float, float]) -> np.ndarray:

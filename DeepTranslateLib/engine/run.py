@@ -69,6 +69,7 @@ def train(
     folder = Path(folder)
     torch_device = choose_device(device)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / STOP_FILE).unlink(missing_ok=True)
     events = Events(folder / "events.jsonl", sink)
     events.emit("checking_cohort", cases=len(cohort.cases))
     faults = check_cohort(cohort, recipe)
@@ -83,12 +84,9 @@ def train(
     split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split)
-    write_recipe(recipe, folder / "recipe.json")
-    _write_split(split, folder / "cohort.json")
     cache = folder / "cache"
     training_set = SliceSet(split.training, recipe, cache)
     validation_set = SliceSet(split.validation, recipe, cache / "validation")
-    (folder / STOP_FILE).unlink(missing_ok=True)
     trainer = Trainer(
         recipe,
         training_set,
@@ -99,6 +97,9 @@ def train(
         should_stop=lambda: should_stop() or (folder / STOP_FILE).exists(),
         checkpoint_seconds=checkpoint_seconds,
     )
+    # Not before the trainer has accepted the folder's checkpoint as one of this run.
+    write_recipe(recipe, folder / "recipe.json")
+    _write_split(split, folder / "cohort.json")
     weights = trainer.run()
     network = build_network(recipe)
     network.load_state_dict(weights)

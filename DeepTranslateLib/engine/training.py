@@ -62,6 +62,10 @@ class Trainer:
         events: Told of the start, of each epoch and, at most twice a second, of steps.
         should_stop: Asked after each step; when it says yes, a checkpoint is saved.
         checkpoint_seconds: Least time between two checkpoints.
+
+    Raises:
+        TrainingError: The folder's checkpoint is of another run.
+        CheckpointError: It is damaged.
     """
 
     def __init__(
@@ -103,6 +107,9 @@ class Trainer:
         self._best: dict[str, Tensor] = {}
         self._best_is_saved = True
         self._saved_at = self._started_at = self._reported_at = time.monotonic()
+        self._resumed = self._last_path.is_file()
+        if self._resumed:
+            self._restore(load_state(self._last_path))
 
     def run(self) -> dict[str, Tensor]:
         """Train to the end, from the last checkpoint where there is one.
@@ -112,16 +119,13 @@ class Trainer:
 
         Raises:
             Stopped: `should_stop` said so; a checkpoint was saved.
-            TrainingError: The loss is no longer a number, or the checkpoint is of another run.
+            TrainingError: The loss is no longer a number.
         """
-        resumed = self._last_path.is_file()
-        if resumed:
-            self._restore(load_state(self._last_path))
         self._events.emit(
             "training_started",
             epoch=self.progress.epoch,
             epochs=self._recipe.training.epochs,
-            resumed=resumed,
+            resumed=self._resumed,
             slices=len(self._training),
             validation_slices=len(self._validation),
             device=str(self._device),
@@ -152,13 +156,7 @@ class Trainer:
             batch = self._augmented(order[first : first + training.batch_size])
             losses = self._method.training_step(batch, self._update)
             loss = float(losses["loss"])
-            if not np.isfinite(loss):
-                raise TrainingError(
-                    f"The loss became {loss} in epoch {progress.epoch + 1}, so the weights are "
-                    f"lost. Lower the learning rate (now "
-                    f"{self._recipe.optimizer.learning_rate:g}) or set gradient_clip to 1, and "
-                    "train again into a new folder."
-                )
+            self._refuse_divergence("loss", loss)
             progress.loss_sum += loss
             progress.step += 1
             self._report_step(steps, loss)
@@ -168,9 +166,18 @@ class Trainer:
             if time.monotonic() - self._saved_at >= max(self._checkpoint_seconds, 1e-9):
                 self._save()
 
+    def _refuse_divergence(self, what: str, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"The {what} became {loss} in epoch {self.progress.epoch + 1}, so the weights are "
+                f"lost. Lower the learning rate (now {self._recipe.optimizer.learning_rate:g}) or "
+                "set gradient_clip to 1, and train again into a new folder."
+            )
+
     def _finish_epoch(self) -> None:
         progress = self.progress
         loss, dice = self._validate()
+        self._refuse_divergence("validation loss", loss)
         monitor = self._recipe.training.monitor
         value = -mean_of_known(dice) if monitor == "dice" else loss
         if not value >= progress.best_value:

@@ -135,7 +135,7 @@ def _dice(mine: np.ndarray, theirs: np.ndarray) -> float:
 
 def _picture(image: Image, predicted: Image, truth: Image, path: Path) -> None:
     """Image, labels and truth of three slices, one below the other."""
-    colors = [255, 0, 0, 0, 255, 0, 0, 0, 255]
+    colors = [0, 0, 255, 255, 0, 0, 0, 255, 0]  # of labels 3, 1, 2: SimpleITK counts on from n
     rows = []
     for index in np.linspace(0, len(image.voxels) - 1, 5)[1:4].round().astype(int):
         grey = np.clip((image.voxels[index] + 160.0) / 400 * 255, 0, 255).astype(np.uint8)
