@@ -1,24 +1,22 @@
-"""What a command shows: tables and progress bars to a person, JSON lines to a machine."""
+"""What a command shows: tables and progress bars to a person, JSON lines to a machine.
+
+Only the progress bar needs rich, so that `doctor` can say that it is missing.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
-import rich.console
-import rich.table
-import rich.text
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+_RED, _YELLOW, _BOLD = "31", "33", "1"
+_GAP = "  "
 
 
 class Console:
@@ -30,79 +28,136 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._rich = rich.console.Console(soft_wrap=True, highlight=False)
-        self._errors = rich.console.Console(stderr=True, soft_wrap=True, highlight=False)
-        self._bar: Progress | None = None
+        self._bar: Any = None
         self._task: Any = None
+
+    @property
+    def shows_bar(self) -> bool:
+        """Whether a progress bar is on the screen."""
+        return self._bar is not None
 
     def result(self, content: dict[str, Any]) -> None:
         """The outcome, for machines; people have read it in tables and texts."""
         self.event({"event": "result", **content})
 
     def event(self, record: dict[str, Any]) -> None:
-        """An event of a job, for machines."""
+        """An event of a job, for machines; null stands for numbers that are not finite."""
         if self._as_json:
-            print(json.dumps(record), flush=True)
+            print(json.dumps(_finite(record), allow_nan=False), flush=True)
 
     def say(self, text: str) -> None:
         """A line for people."""
         if not self._as_json:
-            self._rich.print(text, markup=False)
+            print(text, flush=True)
 
     def warn(self, text: str) -> None:
         """A warning: an event for machines, a paragraph on standard error for people."""
         if self._as_json:
             self.event({"event": "warning", "message": text})
         else:
-            self._errors.print(_paragraph(f"Warning: {text}"), markup=False, style="yellow")
+            self._complain(f"Warning: {text}", _YELLOW)
 
     def error(self, text: str, code: int) -> None:
         """What went wrong."""
         if self._as_json:
             self.event({"event": "error", "message": text, "exit_code": code})
         else:
-            self._errors.print(_paragraph(text), markup=False, style="red")
+            self._complain(text, _RED)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table for people; columns whose name begins with ">" are aligned to the right."""
+        """A table for people; columns whose name begins with ">" are aligned to the right.
+
+        In a terminal a last column of text is wrapped; elsewhere every row is one line.
+        """
         if self._as_json:
             return
-        table = rich.table.Table(box=None, pad_edge=False, header_style="bold")
-        for name in columns:
-            right = name.startswith(">")
-            table.add_column(name.lstrip(">"), justify="right" if right else "left")
+        right = [name.startswith(">") for name in columns]
+        head = [name.lstrip(">") for name in columns]
+        widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+        room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(_GAP) * (len(head) - 1)
+        if not sys.stdout.isatty() or right[-1] or room < 20:
+            room = widths[-1] or 1
+        if any(head):
+            print(_styled(_row(head, widths, right), _BOLD, sys.stdout))
         for row in rows:
-            table.add_row(*(rich.text.Text(cell) for cell in row))
-        self._rich.print(table)
+            for number, line in enumerate(textwrap.wrap(row[-1], room) or [""]):
+                before = row[:-1] if number == 0 else [""] * (len(row) - 1)
+                print(_row([*before, line], widths, right))
+        sys.stdout.flush()
 
     @contextmanager
-    def progress(self, title: str, total: int, done: int = 0) -> Iterator[None]:
-        """A bar with the time left, moved by `advance_to`; silent where nobody watches."""
+    def progress(self, title: str, total: int, *, keep: bool = True) -> Iterator[None]:
+        """A bar with the time left, moved by `advance_to`; silent where nobody watches.
+
+        Args:
+            title: Stands before the bar.
+            total: What is complete.
+            keep: Leave the bar on the screen in the end.
+        """
         if self._as_json or not sys.stderr.isatty():
             yield
             return
+        import rich.console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._errors,
+            TextColumn("{task.fields[note]}", markup=False),
+            console=rich.console.Console(stderr=True, highlight=False, soft_wrap=True),
+            transient=not keep,
+            # What is said goes above the bar, unless it goes to a file.
+            redirect_stdout=sys.stdout.isatty(),
         )
         with bar:
-            self._bar, self._task = bar, bar.add_task(title, total=total, completed=done, note="")
+            self._bar, self._task = bar, bar.add_task(title, total=total, note="")
             try:
                 yield
             finally:
                 self._bar = None
 
-    def advance_to(self, done: float, note: str = "") -> None:
-        """Move the bar."""
+    def advance_to(self, done: float, note: str | None = None) -> None:
+        """Move the bar; the note behind it stays where none is given."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, note=note)
+            fields = {} if note is None else {"note": note}
+            self._bar.update(self._task, completed=done, **fields)
+
+    def _complain(self, text: str, style: str) -> None:
+        lines = text.split("\n")
+        wrapped = [
+            textwrap.fill(line, 100, break_long_words=False, break_on_hyphens=False)
+            if len(line) > 120
+            else line
+            for line in lines
+        ]
+        print(_styled("\n".join(wrapped), style, sys.stderr), file=sys.stderr, flush=True)
 
 
-def _paragraph(text: str) -> str:
-    return "\n".join(
-        textwrap.fill(line, 100) if len(line) > 120 else line for line in text.split("\n")
+def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = (
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
     )
+    return _GAP.join(padded).rstrip()
+
+
+def _styled(text: str, style: str, stream: TextIO) -> str:
+    # Windows sets no TERM, and its older consoles show the codes as they are.
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return text if plain or not stream.isatty() else f"\x1b[{style}m{text}\x1b[0m"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

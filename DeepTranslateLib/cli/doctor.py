@@ -11,74 +11,67 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "DeepTranslateLib"
-_EXTRAS = {"report": "the demo's report"}
+# The same as in pyproject.toml, which is not there where the package is only on Python's path.
+NEEDED = {
+    "monai": "1.6",
+    "numpy": "1.26",
+    "pydicom": "3.0",
+    "rich": "13.7",
+    "safetensors": "0.4.3",
+    "SimpleITK": "2.4",
+    "torch": "2.8",
+}
+FOR_REPORT = {"matplotlib": "3.8", "jinja2": "3.1"}
 
 
 def examine() -> dict[str, Any]:
     """Checks with their state ("ok", "missing", "note"), advice, and whether all is ready."""
     checks = [
         _check("ok" if sys.version_info >= (3, 10) else "missing", "Python", _python()),
-        *_packages(),
+        *(_package(name, minimum, "missing") for name, minimum in NEEDED.items()),
+        *(_package(name, minimum, "note") for name, minimum in FOR_REPORT.items()),
     ]
-    advice = []
+    torch = next(check for check in checks if check["name"] == "torch")
+    if torch["state"] == "ok":
+        try:
+            checks.extend(_devices())
+        except Exception as error:  # a broken installation fails in as many ways as it has parts
+            torch["state"] = "missing"
+            torch["found"] += f", cannot be loaded ({type(error).__name__}: {error})"
     missing = [check["name"] for check in checks if check["state"] == "missing"]
-    if missing:
-        advice.append(
-            f"Missing or too old: {', '.join(missing)}. Install with: pip install {PACKAGE}"
-        )
-    absent = [check for check in checks if check["state"] == "note"]
-    for extra, purpose in _EXTRAS.items():
-        names = [check["name"] for check in absent if check["extra"] == extra]
-        if names:
-            advice.append(
-                f"Needed for {purpose} only: {', '.join(names)}. Install with: "
-                f'pip install "{PACKAGE}[{extra}]"'
-            )
+    absent = [check["name"] for check in checks if check["state"] == "note"]
+    advice = []
+    if "Python" in missing:
+        advice.append("Python is too old. Install version 3.10 or newer.")
+    if packages := [name for name in missing if name in NEEDED]:
+        advice.append(f"Missing, too old or broken: {', '.join(packages)}. {_install(packages)}")
+    if absent:
+        advice.append(f"Needed for the demo's report only: {', '.join(absent)}. {_install(absent)}")
     checks.append(_check("ok", "processor", f"{os.cpu_count()} cores, {platform.machine()}"))
     checks.append(_check("ok", "memory", _memory()))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     checks.append(_check("ok" if free > 5 else "note", "free disk here", f"{free:.0f} GB"))
-    if not missing:
-        checks.extend(_devices())
-    return {
-        "ready": not missing,
-        "checks": [{k: v for k, v in check.items() if k != "extra"} for check in checks],
-        "advice": advice,
-    }
+    return {"ready": not missing, "checks": checks, "advice": advice}
 
 
-def _packages() -> list[dict[str, str]]:
-    checks = []
-    for text in importlib.metadata.requires(PACKAGE) or []:
-        match = re.match(r"([A-Za-z0-9_.-]+)([^;]*)(?:;(.*))?", text)
-        assert match is not None
-        name, wanted, marker = match[1], match[2].strip(), match[3] or ""
-        extra = next((word for word in _EXTRAS if f'"{word}"' in marker), "")
-        if marker and not extra:
-            continue
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            state = "note" if extra else "missing"
-            checks.append(_check(state, name, f"not installed, needed {wanted}", extra))
-            continue
-        enough = _enough(version, wanted)
-        state = "ok" if enough else "missing"
-        found = version if enough else f"{version}, needed {wanted}"
-        checks.append(_check(state, name, found, extra))
-    return checks
+def _package(name: str, minimum: str, without: str) -> dict[str, str]:
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return _check(without, name, f"not installed, needed {minimum} or newer")
+    if _numbers(version) < _numbers(minimum):
+        return _check(without, name, f"{version}, needed {minimum} or newer")
+    return _check("ok", name, version)
 
 
-def _enough(version: str, wanted: str) -> bool:
-    minimum = re.search(r">=\s*([0-9.]+)", wanted)
-    if minimum is None:
-        return True
+def _install(names: list[str]) -> str:
+    wanted = {**NEEDED, **FOR_REPORT}
+    packages = " ".join(f'"{name}>={wanted[name]}"' for name in names)
+    return f"Install with: {Path(sys.executable).name} -m pip install --upgrade {packages}"
 
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
-    return numbers(version) >= numbers(minimum[1])
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _devices() -> list[dict[str, str]]:
@@ -92,9 +85,7 @@ def _devices() -> list[dict[str, str]]:
             checks.append(_check("ok", f"cuda:{index}", f"{properties.name}, {size:.0f} GB"))
     if torch.backends.mps.is_available():
         checks.append(_check("ok", "mps", "Apple GPU"))
-    if not checks:
-        checks.append(_check("ok", "GPU", "none found; networks run on the CPU"))
-    return checks
+    return checks or [_check("ok", "GPU", "none found; networks run on the CPU")]
 
 
 def _python() -> str:
@@ -109,5 +100,5 @@ def _memory() -> str:
     return f"{total:.0f} GB"
 
 
-def _check(state: str, name: str, found: str, extra: str = "") -> dict[str, str]:
-    return {"state": state, "name": name, "found": found, "extra": extra}
+def _check(state: str, name: str, found: str) -> dict[str, str]:
+    return {"state": state, "name": name, "found": found}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import re
+from pathlib import Path
+
 DONE, UNEXPECTED, USAGE, BAD_INPUT, PARTLY, MISSING, DIVERGED, STOPPED = 0, 1, 2, 3, 4, 5, 6, 130
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part")
 
 
 class CommandError(ValueError):
@@ -11,19 +16,22 @@ class CommandError(ValueError):
 
 def explain(error: BaseException) -> tuple[str, int]:
     """The message and the exit code of an exception."""
+    # By name, so that torch need not be imported to explain that a file is missing.
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, KeyboardInterrupt) or "Stopped" in names:
         return (
-            "Stopped. An unfinished training goes on when the same command is given again.",
+            "Stopped. What was finished is kept; an unfinished training goes on when the same "
+            "command is given again.",
             STOPPED,
         )
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
+        what = f"'{error.name}' " if error.name else ""
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be loaded"
         return (
-            f"The Python package '{error.name}' is not installed. 'deeptranslate doctor' lists "
-            "what is missing and how to install it.",
+            f"The Python package {what}{why}. 'deeptranslate doctor' lists what is missing and how "
+            "to install it.",
             MISSING,
         )
-    # By name, so that torch need not be imported to explain that a file is missing.
     if "DeviceError" in names:
         return str(error), MISSING
     if "TrainingError" in names:
@@ -35,9 +43,10 @@ def explain(error: BaseException) -> tuple[str, int]:
             MISSING,
         )
     if isinstance(error, OSError) and error.strerror:
-        place = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{place}. Check that the path exists and may be used.", BAD_INPUT
-    if _is_ours(error):
+        return _of_system(error), BAD_INPUT
+    if "RecipeError" in names:
+        return f"The recipe cannot be used: {str(error).removeprefix('$: ')}", BAD_INPUT
+    if type(error).__module__.startswith("DeepTranslateLib"):
         return str(error), BAD_INPUT
     return (
         f"Something unexpected happened ({type(error).__name__}: {error}). This is a defect of "
@@ -46,5 +55,14 @@ def explain(error: BaseException) -> tuple[str, int]:
     )
 
 
-def _is_ours(error: BaseException) -> bool:
-    return isinstance(error, ValueError) and type(error).__module__.startswith("DeepTranslateLib")
+def _of_system(error: OSError) -> str:
+    path = Path(str(error.filename or ""))
+    if _TEMPORARY.match(path.name):
+        path = path.parent
+    place = f"{path}: " if error.filename else ""
+    advice = {
+        errno.EEXIST: "A folder is needed where this file is. Give another path.",
+        errno.ENOTDIR: "A file stands where a folder is needed. Give another path.",
+        errno.ENOSPC: "Free some space on the disk, or give a path on another one.",
+    }.get(error.errno or 0, "Check that the path exists and may be used.")
+    return f"{place}{error.strerror}. {advice}"
