@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import DeepTranslateLib
+from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.failures import STOPPED, explain
 
 EXIT_CODES = """exit codes:
   0  done
@@ -17,7 +24,7 @@ EXIT_CODES = """exit codes:
   3  an input, cohort, recipe or model is not usable; nothing was written for it
   4  some inputs were translated, others not
   5  something is missing on this machine (a package, a device)
-  6  training diverged
+  6  training diverged, or the folder holds another training
   130  stopped by Ctrl-C or SIGTERM; training can be continued with the same command"""
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -44,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", parents=[common, device], help="train and translate phantoms, write a report"
     )
-    demo.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    demo.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="created where it is missing"
+    )
     demo.add_argument("--epochs", type=_positive, metavar="N", help=argparse.SUPPRESS)
 
     train = commands.add_parser(
@@ -52,18 +61,42 @@ def parser() -> argparse.ArgumentParser:
         parents=[common, device],
         help="train a recipe on a cohort; started again, an unfinished run goes on",
     )
-    train.add_argument("--recipe", required=True, metavar="NAME_OR_FILE")
-    train.add_argument("--cohort", type=Path, required=True, metavar="FOLDER_OR_CSV")
-    train.add_argument("--output", type=Path, required=True, metavar="RUN")
+    train.add_argument(
+        "--recipe", required=True, metavar="NAME_OR_FILE", help="built-in, or a JSON file"
+    )
+    train.add_argument(
+        "--cohort",
+        type=Path,
+        required=True,
+        metavar="FOLDER_OR_CSV",
+        help="table of images and labels, folder of subjects, or nnU-Net data set",
+    )
+    train.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="folder of the training; the model will be RUN/model.dtmodel",
+    )
     train.add_argument("--seed", type=_not_negative, metavar="N", help="default: the recipe's")
     train.add_argument("--epochs", type=_positive, metavar="N", help="default: the recipe's")
 
     translate = commands.add_parser(
         "translate", parents=[common, device], help="apply a model to volumes"
     )
-    translate.add_argument("--model", type=Path, required=True, metavar="FILE")
-    translate.add_argument("--output", type=Path, required=True, metavar="FOLDER")
-    translate.add_argument("--format", choices=("nrrd", "nii.gz"), default="nrrd")
+    translate.add_argument(
+        "--model", type=Path, required=True, metavar="FILE", help="a .dtmodel file"
+    )
+    translate.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="for NAME_labels or NAME_translated of each input, and tissue_volumes.csv",
+    )
+    translate.add_argument(
+        "--format", choices=("nrrd", "nii.gz"), default="nrrd", help="default: nrrd"
+    )
     translate.add_argument("--series", metavar="UID", help="of a DICOM folder with several series")
     translate.add_argument(
         "inputs",
@@ -78,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
     )
     statistics.add_argument("--image", type=Path, required=True, metavar="FILE")
     statistics.add_argument("--labels", type=Path, required=True, metavar="FILE")
-    statistics.add_argument("--output", type=Path, required=True, metavar="FILE.csv|FILE.tsv")
-    statistics.add_argument("--per-slice", type=Path, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument("--output", type=_table, required=True, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument("--per-slice", type=_table, metavar="FILE.csv|FILE.tsv")
     statistics.add_argument(
         "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
     )
@@ -96,23 +129,43 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = parser().parse_args(arguments)
-    _prepare_threads()
-    from DeepTranslateLib.cli import commands
-    from DeepTranslateLib.cli.console import Console
-    from DeepTranslateLib.cli.failures import explain
-
+    _prepare_process()
     console = Console(as_json=options.json)
     try:
-        return int(getattr(commands, options.command)(options, console))
+        with _terminable():
+            from DeepTranslateLib.cli import commands
+
+            return int(getattr(commands, options.command)(options, console))
+    except BrokenPipeError:
+        # Nobody reads on, as after `| head`; Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
     except (KeyboardInterrupt, Exception) as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         message, code = explain(error)
         console.error(message, code)
         return code
 
 
-def _prepare_threads() -> None:
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM interrupts like Ctrl-C, so that no temporary file is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepare_process() -> None:
     # Idle OpenMP threads that spin steal the cores from the ones that work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(sys.stdout, "reconfigure"):
@@ -120,14 +173,25 @@ def _prepare_threads() -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {value}")
-    return value
+    return _at_least(1, text)
 
 
 def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {value}")
+    return _at_least(0, text)
+
+
+def _at_least(minimum: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if value < minimum:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {minimum}, found '{text}'")
     return value
+
+
+def _table(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        raise argparse.ArgumentTypeError(f"expected a table named *.csv or *.tsv, found '{text}'")
+    return path

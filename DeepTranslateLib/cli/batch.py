@@ -1,31 +1,36 @@
-"""Many inputs through one model: names, outputs, the table, and failures one by one."""
+"""Many inputs through one model: outputs, tables, and failures one by one."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.cli.commands import show_statistics, statistics_json
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import BAD_INPUT, DONE, PARTLY, CommandError, explain
+from DeepTranslateLib.cli.sources import Source, find_sources
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import image_name, is_image_file, read_image, write_image
+from DeepTranslateLib.imagefile import read_image, write_image
 from DeepTranslateLib.recipe import Recipe
-from DeepTranslateLib.statistics import LabelStatistics, measure, read_statistics, write_statistics
+from DeepTranslateLib.statistics import (
+    LabelStatistics,
+    SliceStatistics,
+    Statistics,
+    StatisticsError,
+    measure,
+    read_statistics,
+    write_statistics,
+)
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.engine.translation import Translator
 
 TABLE_NAME = "tissue_volumes.csv"
 SLICE_TABLE_NAME = "tissue_volumes_by_slice.csv"
-
-
-@dataclass(frozen=True)
-class Source:
-    """An input and the name that its outputs carry."""
-
-    path: Path
-    name: str
 
 
 def translate_all(options: argparse.Namespace, console: Console) -> int:
@@ -33,33 +38,43 @@ def translate_all(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.model import read_model
 
     model = read_model(options.model)
-    sources = find_sources(options.inputs)
-    options.output.mkdir(parents=True, exist_ok=True)
-    tables = {
-        name: list(read_statistics(options.output / name))
-        for name in (TABLE_NAME, SLICE_TABLE_NAME)
-        if (options.output / name).is_file()
-    }
-    from DeepTranslateLib.engine.device import choose_device
-    from DeepTranslateLib.engine.translation import Translator
+    sources = find_sources(options.inputs, options.output)
+    with _tables(options.output) as tables:
+        from DeepTranslateLib.engine.device import choose_device
+        from DeepTranslateLib.engine.translation import Translator
 
-    translator = Translator.from_model(model, choose_device(options.device))
+        translator = Translator.from_model(model, choose_device(options.device))
+        options.output.mkdir(parents=True, exist_ok=True)
+        return _translate_each(sources, translator, tables, options, console)
+
+
+def _translate_each(
+    sources: list[Source],
+    translator: Translator,
+    tables: _Tables,
+    options: argparse.Namespace,
+    console: Console,
+) -> int:
+    inputs = {source.path.resolve() for source in sources}
     measured: list[LabelStatistics] = []
     failures = []
     for number, source in enumerate(sources, start=1):
-        console.event({"event": "translating", "input": str(source.path), "number": number})
+        path = str(source.path)
+        console.event({"event": "translating", "input": path, "number": number})
         try:
-            output, rows = _translate_one(source, translator, options, console, tables)
+            output = _output(source, translator.recipe, options, inputs)
+            image = _read(source, translator.recipe, options, console)
+            title = f"{number}/{len(sources)} {source.name}"
+            with console.progress(title, len(image.voxels), keep=False):
+                result = _translated(image, translator, console)
+            measured.extend(_write(source, image, result, output, translator.recipe, tables))
         except Exception as error:
-            if options.debug:
-                raise
             message, code = explain(error)
-            failures.append({"input": str(source.path), "message": message})
-            console.error(f"{source.path}: {message}", code)
+            failures.append({"input": path, "message": message})
+            console.error(message if path in message else f"{path}: {message}", code)
             continue
-        measured.extend(rows)
-        console.event({"event": "translated", "input": str(source.path), "output": str(output)})
-        console.say(f"{source.path} -> {output}")
+        console.event({"event": "translated", "input": path, "output": str(output)})
+        console.say(f"{path} -> {output}")
     if measured:
         console.say("")
         show_statistics(console, measured)
@@ -70,80 +85,90 @@ def translate_all(options: argparse.Namespace, console: Console) -> int:
     return BAD_INPUT if len(failures) == len(sources) else PARTLY
 
 
-def find_sources(inputs: list[Path]) -> list[Source]:
-    """Inputs behind files, DICOM folders and folders of files, each with a name of its own.
-
-    Raises:
-        CommandError: A folder holds no images, or two inputs would write the same file.
-    """
-    paths: list[Path] = []
-    for given in inputs:
-        if not given.is_dir():
-            paths.append(given)
-            continue
-        files = sorted(p for p in given.iterdir() if p.is_file() and not p.name.startswith("."))
-        images = [path for path in files if is_image_file(path) and image_name(path) != path.name]
-        folders = sorted(path for path in given.iterdir() if path.is_dir())
-        if images:
-            paths.extend(images)
-        elif any(is_image_file(path) for path in files):
-            paths.append(given)
-        elif folders:
-            paths.extend(source.path for source in find_sources(list(folders)))
-        else:
-            raise CommandError(
-                f"The folder {given} holds no images: expected NRRD, NIfTI or MetaImage files, or "
-                "a DICOM series."
-            )
-    paths = list(dict.fromkeys(paths))
-    names = [image_name(path) for path in paths]
-    often = Counter(names)
-    names = [
-        f"{path.resolve().parent.name}_{name}" if often[name] > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise CommandError(
-            f"Several inputs are called '{twice[0]}' and would write the same file. Rename them, "
-            "or translate them into different output folders."
-        )
-    return [Source(path, name) for path, name in zip(paths, names, strict=True)]
+def _output(source: Source, recipe: Recipe, options: argparse.Namespace, inputs: set[Path]) -> Path:
+    ending = "labels" if recipe.target.kind == "labels" else "translated"
+    output: Path = options.output / f"{source.name}_{ending}.{options.format}"
+    if output.resolve() in inputs:
+        raise CommandError(f"{output} is an input and would be overwritten. Choose another folder.")
+    return output
 
 
-def _translate_one(
-    source: Source,
-    translator: Any,
-    options: argparse.Namespace,
-    console: Console,
-    tables: dict[str, list[Any]],
-) -> tuple[Path, list[LabelStatistics]]:
+def _read(source: Source, recipe: Recipe, options: argparse.Namespace, console: Console) -> Image:
     from DeepTranslateLib.hounsfield import why_not_hounsfield
 
-    recipe: Recipe = translator.recipe
     image = read_image(source.path, series=options.series)
     if recipe.inputs[0].units == "HU":
         doubt = why_not_hounsfield(image.voxels)
         if doubt is not None:
             console.warn(f"{source.path}: {' '.join(doubt)}")
-    with console.progress(source.name, len(image.voxels)):
-        result: Image = translator.translate(
-            image, lambda done, total: console.advance_to(done / total * len(image.voxels))
-        )
-    is_labels = recipe.target.kind == "labels"
-    ending = "labels" if is_labels else "translated"
-    output = options.output / f"{source.name}_{ending}.{options.format}"
-    if output.exists() and output.resolve() == source.path.resolve():
-        raise CommandError("The output would overwrite its own input. Choose another --output.")
-    if not is_labels:
+    return image
+
+
+def _translated(image: Image, translator: Translator, console: Console) -> Image:
+    slices = len(image.voxels)
+    return translator.translate(
+        image, lambda done, total: console.advance_to(done / total * slices)
+    )
+
+
+def _write(
+    source: Source, image: Image, result: Image, output: Path, recipe: Recipe, tables: _Tables
+) -> tuple[LabelStatistics, ...]:
+    """Write the outcome of one input; returns the rows of its labels."""
+    if recipe.target.kind != "labels":
         write_image(result, output)
-        return output, []
+        return ()
     names = {label.value: label.name for label in recipe.target.labels}
     statistics = measure(image, result, names, volume=source.name)
     write_image(result, output)
-    for table, rows in ((TABLE_NAME, statistics.totals), (SLICE_TABLE_NAME, statistics.slices)):
-        # Rows of volumes translated earlier into this folder are kept.
-        kept = [row for row in tables.get(table, []) if row.volume != source.name]
-        tables[table] = [*kept, *rows]
-        write_statistics(options.output / table, tables[table])
-    return output, list(statistics.totals)
+    tables.add(source.name, statistics)
+    return statistics.totals
+
+
+class _Tables:
+    """The tables of an output folder; rows of volumes translated into it earlier are kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._slice_path = folder / TABLE_NAME, folder / SLICE_TABLE_NAME
+        self._totals = _rows_of(self._path, LabelStatistics)
+        self._slices = _rows_of(self._slice_path, SliceStatistics)
+        self._slices_changed = False
+
+    def add(self, volume: str, statistics: Statistics) -> None:
+        """Put a volume's rows into the tables; that of slices, which grows long, waits."""
+        self._totals = [row for row in self._totals if row.volume != volume]
+        self._totals.extend(statistics.totals)
+        write_statistics(self._path, self._totals)
+        self._slices = [row for row in self._slices if row.volume != volume]
+        self._slices.extend(statistics.slices)
+        self._slices_changed = True
+
+    def finish(self) -> None:
+        """Write the table of slices, if it has new rows."""
+        if self._slices_changed:
+            write_statistics(self._slice_path, self._slices)
+
+
+@contextmanager
+def _tables(folder: Path) -> Iterator[_Tables]:
+    tables = _Tables(folder)
+    try:
+        yield tables
+    finally:
+        tables.finish()
+
+
+def _rows_of(path: Path, kind: type[Any]) -> list[Any]:
+    """The rows of a table that is there already, so that a damaged one is not overwritten."""
+    if not path.is_file():
+        return []
+    try:
+        rows = read_statistics(path)
+        if any(type(row) is not kind for row in rows):
+            raise StatisticsError("It is a table of another kind.")
+    except (StatisticsError, UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(
+            f"{path} is there and is no table that DeepTranslate can go on with ({error}). Move it "
+            "away, or choose another output folder."
+        ) from error
+    return list(rows)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.cli.console import Console
-from DeepTranslateLib.cli.failures import DONE, CommandError
+from DeepTranslateLib.cli.failures import DONE, MISSING, CommandError
 from DeepTranslateLib.schema import to_json
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.image import Image
+
+_MOST_LABELS = 255
 
 
 def train(options: argparse.Namespace, console: Console) -> int:
@@ -54,8 +60,6 @@ def demo(options: argparse.Namespace, console: Console) -> int:
 
 def statistics(options: argparse.Namespace, console: Console) -> int:
     """Measure the labels of a label map in an image."""
-    import numpy as np
-
     from DeepTranslateLib.imagefile import image_name, read_image
     from DeepTranslateLib.recipe import read_recipe
     from DeepTranslateLib.statistics import measure, write_statistics
@@ -69,11 +73,12 @@ def statistics(options: argparse.Namespace, console: Console) -> int:
             )
         names = {label.value: label.name for label in recipe.target.labels}
     else:
-        names = {int(v): f"label {int(v)}" for v in np.unique(labels.voxels) if v != 0}
+        names = _names_by_value(labels, options.labels)
     measured = measure(image, labels, names, volume=image_name(options.image))
-    write_statistics(options.output, measured.totals)
-    if options.per_slice is not None:
-        write_statistics(options.per_slice, measured.slices)
+    for table, rows in ((options.output, measured.totals), (options.per_slice, measured.slices)):
+        if table is not None:
+            table.parent.mkdir(parents=True, exist_ok=True)
+            write_statistics(table, rows)
     show_statistics(console, measured.totals)
     console.say(f"\nTable: {options.output}")
     console.result({"table": str(options.output), "rows": statistics_json(measured.totals)})
@@ -98,16 +103,17 @@ def models(options: argparse.Namespace, console: Console) -> int:
     if options.folder is not None and not folder.is_dir():
         raise CommandError(f"There is no folder {folder}. Give a folder with .dtmodel files.")
     found = list_models(folder)
-    rows, records = [], []
+    rows: list[list[str]] = []
+    records: list[dict[str, Any]] = []
     for path, model in found:
         if isinstance(model, Model):
-            rows.append([path.name, model.card.name, model.card.created[:10]])
+            rows.append([path.name, model.card.created[:10], model.card.name])
             records.append({"file": str(path), "card": to_json(model.card)})
         else:
-            rows.append([path.name, f"not usable: {model}", ""])
+            rows.append([path.name, "", f"not usable: {model}"])
             records.append({"file": str(path), "error": str(model)})
     if rows:
-        console.table(["file", "model", "made"], rows)
+        console.table(["file", "made", "model"], rows)
     else:
         console.say(f"There are no models in {folder}.")
     console.result({"folder": str(folder), "models": records})
@@ -123,11 +129,11 @@ def info(options: argparse.Namespace, console: Console) -> int:
     path: Path = options.file
     if not path.exists():
         raise CommandError(f"There is no file {path}. Give a .dtmodel, a recipe or an image.")
-    if path.suffix == ".dtmodel":
+    if path.suffix.lower() == ".dtmodel":
         model = read_model(path)
-        facts: dict[str, Any] = {"recipe": to_json(model.recipe), "card": to_json(model.card)}
-        _show_facts(console, to_json(model.card))
-    elif path.suffix == ".json":
+        facts: dict[str, Any] = {"card": to_json(model.card), "recipe": to_json(model.recipe)}
+        _show_facts(console, {**facts["card"], "recipe": facts["recipe"]})
+    elif path.suffix.lower() == ".json":
         facts = {"recipe": to_json(read_recipe(path))}
         _show_facts(console, facts["recipe"])
     else:
@@ -158,7 +164,7 @@ def doctor(options: argparse.Namespace, console: Console) -> int:
     if not report["advice"]:
         console.say("Everything that DeepTranslate needs is here.")
     console.result(report)
-    return DONE if report["ready"] else 5
+    return DONE if report["ready"] else MISSING
 
 
 @contextmanager
@@ -183,11 +189,12 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
         elif kind == "epoch":
             known = [v for v in record["validation_dice"].values() if v is not None]
             dice = f", Dice {sum(known) / len(known):.3f}" if known else ""
-            note = (
-                f"loss {record['loss']:.4f}, validation {record['validation_loss']:.4f}{dice}, "
-                f"best epoch {record['best_epoch'] + 1}"
-            )
-            console.advance_to(record["epoch"] + 1, note)
+            best = record["best_epoch"] + 1
+            validation = f"validation {record['validation_loss']:.4f}{dice}, best {best}"
+            number = record["epoch"] + 1
+            console.advance_to(number, validation)
+            if not console.shows_bar:  # as in the log file of a cluster
+                console.say(f"Epoch {number}/{epochs}: loss {record['loss']:.4f}, {validation}")
 
     with console.progress("Epochs", epochs):
         yield show
@@ -203,6 +210,7 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        os.write(2, b"\nStopping at the next step; Ctrl-C again stops at once.\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -232,6 +240,22 @@ def show_statistics(console: Console, rows: Any) -> None:
     console.table(columns, cells)
 
 
+def _names_by_value(labels: Image, path: Path) -> dict[int, str]:
+    """Names such as "label 3" for the values of a label map."""
+    import numpy as np
+
+    values = np.unique(labels.voxels)
+    values = values[values != 0]
+    if len(values) > _MOST_LABELS or not np.array_equal(values, np.floor(values)):
+        raise CommandError(
+            f"{path} is no label map: its values are not a few whole numbers. Give the label map "
+            "as --labels and the image that it was drawn on as --image."
+        )
+    if not len(values):
+        raise CommandError(f"{path} has no label: every voxel is 0, the background.")
+    return {int(value): f"label {int(value)}" for value in values}
+
+
 def _show_facts(console: Console, facts: dict[str, Any], indent: str = "") -> None:
     for name, value in facts.items():
         if isinstance(value, dict) and value:
@@ -240,6 +264,7 @@ def _show_facts(console: Console, facts: dict[str, Any], indent: str = "") -> No
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             console.say(f"{indent}{name}:")
             for item in value:
-                console.say(f"{indent}  - {item.get('value', '')} {item.get('name', '')}".rstrip())
+                words = [str(item[key]) for key in ("value", "name") if key in item]
+                console.say(f"{indent}  - {' '.join(words)}")
         elif value not in (None, "", [], {}):
             console.say(f"{indent}{name}: {value}")
