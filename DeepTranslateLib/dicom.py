@@ -218,8 +218,8 @@ def _chosen(
     )
     problem = "several DICOM series" if uid is None else f"no series {uid}"
     raise ImageError(
-        f"{source} holds {problem}: {listing}. Choose one by its UID (series=...), or give the "
-        "sub-folder that holds only one."
+        f"{source} holds {problem}: {listing}. Choose one by its UID (series=UID in Python, "
+        "--series UID on the command line), or give the sub-folder that holds only one."
     )
 
 
