@@ -1,8 +1,8 @@
-"""Image: voxels and where they lie; the only place that knows RAS from LPS and IJK from KJI.
+"""Image: voxels and where they lie; the only place that knows IJK from KJI.
 
 An image's world is RAS in millimetres (x grows to the right, y to the front, z to the head), as
-in 3D Slicer and NIfTI; SimpleITK and DICOM count in LPS. Indices are named (i, j, k) with i the
-fastest; numpy holds them the other way round, `voxels[k, j, i]`.
+in 3D Slicer and NIfTI; SimpleITK and DICOM count in LPS (see `affine`). Indices are named
+(i, j, k) with i the fastest; numpy holds them the other way round, `voxels[k, j, i]`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from DeepTranslateLib.affine import (
+    CODES,
+    SHEAR_TOLERANCE,
+    ImageError,
+    affine_from_lps,
+    checked_affine,
+    closest_axes,
+    sitk_geometry,
+    size_text,
+    worlds_of_code,
+)
+
 Interpolation = Literal["linear", "nearest"]
-
-# Cosine between two axes above which they count as sheared: headers with few decimals stay below.
-SHEAR_TOLERANCE = 2e-4
-_LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_CODES = ("RL", "AP", "SI")  # per world axis: the positive direction's letter, the negative's
-
-
-class ImageError(ValueError):
-    """An image cannot be read, written or used: what was expected, what was found, what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class Image:
     def __post_init__(self) -> None:
         """Validate, and make both arrays read-only."""
         object.__setattr__(self, "voxels", _checked_voxels(self.voxels))
-        object.__setattr__(self, "affine", _checked_affine(self.affine))
+        object.__setattr__(self, "affine", checked_affine(self.affine))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -94,8 +97,8 @@ class Image:
     def orientation(self) -> str:
         """Three letters, e.g. "LPS": the closest anatomical direction I, J and K point to."""
         code = ""
-        for axis, world in enumerate(_closest_axes(self.directions)):
-            code += _CODES[world][0 if self.affine[world, axis] > 0 else 1]
+        for axis, world in enumerate(closest_axes(self.directions)):
+            code += CODES[world][0 if self.affine[world, axis] > 0 else 1]
         return code
 
     def ras(self, ijk: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -115,8 +118,8 @@ class Image:
         """
         if np.shape(voxels) != self.shape:
             raise ImageError(
-                f"The grid has {_size(self.shape)} voxels, the new voxels are "
-                f"{_size(np.shape(voxels))} (K x J x I). Resample them onto the grid first."
+                f"The grid has {size_text(self.shape)} voxels, the new voxels are "
+                f"{size_text(np.shape(voxels))} (K x J x I). Resample them onto the grid first."
             )
         return Image(voxels, self.affine)
 
@@ -144,15 +147,15 @@ class Image:
         Raises:
             ImageError: `code` is not such a triple.
         """
-        wanted = _worlds_of_code(code)
-        current = _closest_axes(self.directions)
+        wanted = worlds_of_code(code)
+        current = closest_axes(self.directions)
         axes = [current.index(world) for world in wanted]
         affine = self.affine.copy()
         affine[:, :3] = affine[:, axes]
         # numpy's axes are K, J, I: index axis a of (i, j, k) is numpy axis 2 - a.
         voxels = self.voxels.transpose([2 - axes[2 - axis] for axis in range(3)])
         for axis, (world, letter) in enumerate(zip(wanted, code.upper(), strict=True)):
-            points_to = _CODES[world][0 if affine[world, axis] > 0 else 1]
+            points_to = CODES[world][0 if affine[world, axis] > 0 else 1]
             if points_to != letter:
                 affine[:3, 3] += affine[:3, axis] * (voxels.shape[2 - axis] - 1)
                 affine[:3, axis] *= -1
@@ -175,7 +178,7 @@ class Image:
         if not len(start) == len(stop) == 3 or not inside:
             raise ImageError(
                 f"The box from {tuple(start)} to {tuple(stop)} (i, j, k) is empty or leaves the "
-                f"image of {_size(size)} voxels. Choose 0 <= start < stop <= size on each axis."
+                f"image of {size_text(size)} voxels. Choose 0 <= start < stop <= size on each axis."
             )
         affine = self.affine.copy()
         affine[:3, 3] = self.ras([a for a, _ in box])
@@ -244,7 +247,7 @@ class Image:
             raise ImageError(f'Interpolation is "linear" or "nearest", not {interpolation!r}.')
         linear = interpolation == "linear"
         image = self.to_sitk()
-        origin, spacing, direction = _sitk_geometry(affine)
+        origin, spacing, direction = sitk_geometry(affine)
         result = SimpleITK.Resample(
             image,
             shape[::-1],
@@ -264,7 +267,7 @@ class Image:
         import SimpleITK
 
         image = SimpleITK.GetImageFromArray(self.voxels)
-        origin, spacing, direction = _sitk_geometry(self.affine)
+        origin, spacing, direction = sitk_geometry(self.affine)
         image.SetOrigin(origin)
         image.SetSpacing(spacing)
         image.SetDirection(direction)
@@ -330,8 +333,8 @@ def _checked_voxels(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if voxels.ndim != 3 or 0 in voxels.shape:
         raise ImageError(
             f"An image needs three dimensions (K, J, I), none of them empty; the voxels are "
-            f"{_size(voxels.shape) or 'a single number'}. Give a slice the shape (1, J, I), and "
-            "of several volumes or channels one at a time."
+            f"{size_text(voxels.shape) or 'a single number'}. Give a slice the shape (1, J, I), "
+            "and of several volumes or channels one at a time."
         )
     if voxels.dtype.kind not in "biuf":
         raise ImageError(
@@ -347,66 +350,3 @@ def _checked_voxels(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     voxels = voxels.view()
     voxels.flags.writeable = False
     return voxels
-
-
-def _checked_affine(affine: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    try:
-        matrix = np.array(affine, np.float64)
-    except (TypeError, ValueError):
-        raise ImageError("The affine is not a 4 x 4 matrix of numbers.") from None
-    if matrix.shape != (4, 4):
-        raise ImageError(f"The affine must be 4 x 4; it is {_size(matrix.shape)}.")
-    if not np.isfinite(matrix).all():
-        raise ImageError(
-            "The affine holds values that are not finite, so the image has no place in the "
-            "patient. Repair its header (spacing, directions, origin) where the image was made."
-        )
-    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
-        raise ImageError(f"The affine's last row must be 0, 0, 0, 1; it is {matrix[3].tolist()}.")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    # Relative to the lengths, so that micrometre voxels are not taken for flat ones.
-    if lengths.min() == 0 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-6:
-        raise ImageError(
-            "The affine cannot be inverted: two axes point the same way or a spacing is 0 "
-            f"(spacings {lengths.round(6).tolist()} mm). Repair the image's header."
-        )
-    matrix.flags.writeable = False
-    return matrix
-
-
-def _closest_axes(directions: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    """Return for I, J, K the world axis each is closest to, every world axis once."""
-    cosines = np.abs(directions)
-    return max(
-        itertools.permutations(range(3)),
-        key=lambda worlds: sum(cosines[world, axis] for axis, world in enumerate(worlds)),
-    )
-
-
-def _worlds_of_code(code: str) -> list[int]:
-    letters = code.upper() if isinstance(code, str) else ""
-    worlds = [axis for letter in letters for axis, pair in enumerate(_CODES) if letter in pair]
-    if len(letters) != 3 or sorted(worlds) != [0, 1, 2]:
-        raise ImageError(
-            f"An orientation is three letters, one each of R or L, A or P, S or I, such as "
-            f'"LPS"; this is {code!r}.'
-        )
-    return worlds
-
-
-def affine_from_lps(lps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the (4, 4) affine to RAS of one to LPS, as DICOM headers describe it."""
-    return _LPS_FROM_RAS @ lps
-
-
-def _sitk_geometry(
-    affine: npt.NDArray[np.float64],
-) -> tuple[list[float], list[float], list[float]]:
-    """Return origin, spacing and direction in LPS as SimpleITK takes them."""
-    lps = _LPS_FROM_RAS @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    return lps[:3, 3].tolist(), spacing.tolist(), (lps[:3, :3] / spacing).ravel().tolist()
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)
