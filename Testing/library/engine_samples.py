@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from DeepTranslateLib.cohort import Cohort, cohort_from_lists
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
 
@@ -81,3 +82,27 @@ def stored_as(image: Image, orientation: str) -> Image:
     """The same patient in another file: axes permuted and flipped, and really copied."""
     turned = image.oriented(orientation)
     return Image(np.ascontiguousarray(turned.voxels), turned.affine)
+
+
+def blobs(seed: int, slices: int = 4, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy slices with a bright square (label 10) and a dark one (20); the last one has none."""
+    rng = np.random.default_rng(seed)
+    voxels = rng.normal(-300, 60, (slices, size, size))
+    labels = np.zeros(voxels.shape, np.uint8)
+    for number in range(slices - 1):
+        for value, hu in ((10, 400), (20, -900)):
+            row, column = rng.integers(0, size - 6, 2)
+            here = (number, slice(row, row + 6), slice(column, column + 6))
+            labels[here] = value
+            voxels[here] += hu + 300
+    return voxels.round().astype(np.int16), labels
+
+
+def blobs_cohort(subjects: int = 3) -> Cohort:
+    """Subjects in memory, each with four slices of `blobs`."""
+    pairs = [blobs(seed) for seed in range(subjects)]
+    return cohort_from_lists(
+        [Image(voxels, lps_affine()) for voxels, _ in pairs],
+        [Image(labels, lps_affine()) for _, labels in pairs],
+        [f"subject {seed}" for seed in range(subjects)],
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from engine_samples import STILL, labels_recipe, lps_affine, volume_recipe
+from engine_samples import STILL, blobs, labels_recipe, lps_affine, volume_recipe
 from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
@@ -38,20 +38,6 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Killed(BaseException):
     """Ends a run at once, as nothing in it may catch this."""
-
-
-def blobs(seed: int, slices: int = 4, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy slices with a bright square (label 10) and a dark one (20); the last one has none."""
-    rng = np.random.default_rng(seed)
-    voxels = rng.normal(-300, 60, (slices, size, size))
-    labels = np.zeros(voxels.shape, np.uint8)
-    for number in range(slices - 1):
-        for value, hu in ((10, 400), (20, -900)):
-            row, column = rng.integers(0, size - 6, 2)
-            here = (number, slice(row, row + 6), slice(column, column + 6))
-            labels[here] = value
-            voxels[here] += hu + 300
-    return voxels.round().astype(np.int16), labels
 
 
 def case_of(voxels: np.ndarray, target: np.ndarray, subject: str = "s") -> Case:

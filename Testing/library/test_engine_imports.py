@@ -1,0 +1,50 @@
+"""The library's root and its shell load nothing heavy: torch stays in the worker."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import DeepTranslateLib
+
+PACKAGE = Path(DeepTranslateLib.__file__).parent
+ROOT = sorted(
+    f"DeepTranslateLib.{path.stem}"
+    for path in PACKAGE.glob("*.py")
+    if path.stem not in ("__init__", "__main__")
+)
+HEAVY = {"torch", "monai", "safetensors", "matplotlib", "jinja2", "slicer", "vtk", "qt"}
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Top-level packages in memory after a fresh interpreter imported these modules."""
+    code = (
+        "import importlib, json, sys\n"
+        f"for module in {modules!r}: importlib.import_module(module)\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(json.loads(result.stdout))
+
+
+def test_the_rooms_that_must_be_light_are_all_there() -> None:
+    words = "image imagefile dicom recipe cohort model statistics jobs phantom"
+    assert {f"DeepTranslateLib.{word}" for word in words.split()} <= set(ROOT)
+
+
+def test_the_root_loads_neither_torch_nor_what_only_reports_need() -> None:
+    assert loaded_by(*ROOT).isdisjoint({*HEAVY, "rich"})
+
+
+@pytest.mark.parametrize("module", ["DeepTranslateLib.cli", "DeepTranslateLib.cli.commands"])
+def test_the_shell_starts_without_torch(module: str) -> None:
+    assert loaded_by(module).isdisjoint(HEAVY)
+
+
+def test_the_engine_does_load_torch() -> None:
+    # So that the tests above look for the right names.
+    assert {"torch", "safetensors"} <= loaded_by("DeepTranslateLib.engine.translation")
