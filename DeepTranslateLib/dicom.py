@@ -5,6 +5,8 @@ pydicom reads the headers, which decide the geometry and the rescaling; pixels a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,16 @@ from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.reading import quiet_readers, sentence
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# What is read of every file to list the series.
+_LISTED = (
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "SeriesNumber",
+    "Modality",
+    "SOPClassUID",
+    "Rows",
+    "NumberOfFrames",
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,10 @@ def read_series(source: str | Path | Series, series_uid: str | None = None) -> I
         files = _dicom_files(Path(source))
     _, headers = _chosen(_scanned(files), str(getattr(source, "uid", source)), series_uid)
     with quiet_readers():
-        frames = [frame for path, header in headers for frame in frames_of(path, header)]
+        frames = []
+        for path, header in headers:
+            with _reading_header(path):
+                frames.extend(frames_of(path, header))
         frames, affine = stacked(frames)
         return Image(values_of(frames), affine)
 
@@ -130,25 +145,32 @@ def _scanned(files: list[Path]) -> list[tuple[Series, list[tuple[Path, Any]]]]:
     return sorted(found, key=lambda entry: (entry[0].number or 0, entry[0].uid))
 
 
-def _header(path: Path) -> Any:
-    import pydicom
-
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty. Copy or export it again.")
+@contextmanager
+def _reading_header(path: Path) -> Iterator[None]:
+    """Name the file whose header is broken; broken values show when they are first asked for."""
     try:
-        with quiet_readers():
-            # Files without the preamble exist; force reads them, the check below tells others.
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            # Broken values show when they are first asked for.
-            # Anonymised files may have an empty Series UID; one without any ends before it.
-            known = "SeriesInstanceUID" in header or "Rows" in header
-    except OSError:
+        yield
+    except (ImageError, OSError):
         raise
     except Exception as error:  # pydicom raises many types on broken files
         raise ImageError(
             f"{path} has a broken or truncated DICOM header ({sentence(error)}). Copy or export "
             "it again."
         ) from error
+
+
+def _header(path: Path) -> Any:
+    import pydicom
+
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty. Copy or export it again.")
+    with _reading_header(path), quiet_readers():
+        # Files without the preamble exist; force reads them, the check below tells others.
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        # Anonymised files may have an empty Series UID; one without any ends before it.
+        known = "SeriesInstanceUID" in header or "Rows" in header
+        for keyword in _LISTED:
+            header.get(keyword)
     if not known:
         raise ImageError(
             f"{path} is no DICOM file or its header is cut off (no Series Instance UID). Copy or "
