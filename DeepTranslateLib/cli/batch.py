@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.cli.commands import show_statistics, statistics_json
-from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import BAD_INPUT, DONE, PARTLY, CommandError, explain
 from DeepTranslateLib.cli.sources import Source, find_sources
 from DeepTranslateLib.image import Image
@@ -96,7 +96,8 @@ def _output(source: Source, recipe: Recipe, options: argparse.Namespace, inputs:
 def _read(source: Source, recipe: Recipe, options: argparse.Namespace, console: Console) -> Image:
     from DeepTranslateLib.hounsfield import why_not_hounsfield
 
-    image = read_image(source.path, series=options.series)
+    with native_silence():
+        image = read_image(source.path, series=options.series)
     if recipe.inputs[0].units == "HU":
         doubt = why_not_hounsfield(image.voxels)
         if doubt is not None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import DONE, MISSING, CommandError
 from DeepTranslateLib.schema import to_json
 
@@ -64,7 +64,8 @@ def statistics(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.recipe import read_recipe
     from DeepTranslateLib.statistics import measure, write_statistics
 
-    image, labels = read_image(options.image), read_image(options.labels)
+    with native_silence():
+        image, labels = read_image(options.image), read_image(options.labels)
     if options.recipe is not None:
         recipe = read_recipe(options.recipe)
         if not recipe.target.labels:
@@ -137,7 +138,8 @@ def info(options: argparse.Namespace, console: Console) -> int:
         facts = {"recipe": to_json(read_recipe(path))}
         _show_facts(console, facts["recipe"])
     else:
-        image = read_image(path)
+        with native_silence():
+            image = read_image(path)
         facts = {
             "size": list(image.shape[::-1]),
             "spacing_mm": [round(float(v), 6) for v in image.spacing],

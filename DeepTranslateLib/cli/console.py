@@ -141,6 +141,23 @@ class Console:
         print(_styled("\n".join(wrapped), style, sys.stderr), file=sys.stderr, flush=True)
 
 
+@contextmanager
+def native_silence() -> Iterator[None]:
+    """Keep off standard error what C libraries write there past Python, such as MetaIO's remarks.
+
+    Only around code that raises its errors and prints nothing itself.
+    """
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
 def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     padded = (
         cell.rjust(width) if to_right else cell.ljust(width)

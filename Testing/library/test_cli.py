@@ -450,6 +450,30 @@ def test_cut_off_files_end_in_a_paragraph_and_leave_nothing(place, suffix, part,
     assert names_in("out") == []
 
 
+def test_remarks_of_c_libraries_stay_off_the_screen(place, capfd):
+    write_image(read_image("a.nrrd"), place / "a.mha")
+    whole = (place / "a.mha").read_bytes()
+    (place / "odd.mha").write_bytes(whole.replace(b"ElementType = MET_SHORT\n", b""))
+    (place / "cut.mha").write_bytes(whole[:-200])
+    for name in ("odd.mha", "cut.mha"):
+        assert run("translate", "--model", "labels.dtmodel", "--output", "out", name) == 3
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.startswith(name)
+
+
+def test_a_broken_value_in_a_dicom_header_is_no_defect_of_ours(place, capfd):
+    write_series(place / "series", "1.2.3", slices=1)
+    whole = next((place / "series").iterdir()).read_bytes()
+    for number, at in enumerate((b"\x28\x00\x11\x00US", b"\x08\x00\x60\x00CS")):
+        assert at in whole
+        (place / f"{number}.dcm").write_bytes(whole.replace(at, at[:4] + b"U\0"))
+        message = fails(
+            capfd, 3, "translate", "--model", "labels.dtmodel", "--output", "o", f"{number}.dcm"
+        )
+        assert "broken or truncated DICOM header" in message
+
+
 def awkward_inputs():
     if not AWKWARD.is_dir():
         return []
