@@ -1,6 +1,7 @@
 """The command line as its user meets it: exit codes, what is printed, what is left on the disk."""
 
 import csv
+import faulthandler
 import importlib.metadata
 import json
 import os
@@ -42,6 +43,14 @@ def untrained(path, recipe):
     torch.manual_seed(0)
     card = Card("tiny", "2026-01-01T00:00:00+00:00", "0.1.0", epoch=1, seed=0)
     return write_model(path, recipe, card, save(build_network(recipe).state_dict()))
+
+
+@pytest.fixture(autouse=True)
+def no_hang():
+    """A command that does not come back, be it in a C library, ends the tests."""
+    faulthandler.dump_traceback_later(120, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")
