@@ -14,7 +14,7 @@ from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import BAD_INPUT, DONE, PARTLY, CommandError, explain
 from DeepTranslateLib.cli.sources import Source, find_sources
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import read_image, write_image
+from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.statistics import (
     LabelStatistics,
@@ -94,7 +94,7 @@ def _output(source: Source, recipe: Recipe, options: argparse.Namespace, inputs:
 
 
 def _read(source: Source, recipe: Recipe, options: argparse.Namespace, console: Console) -> Image:
-    from DeepTranslateLib.hounsfield import why_not_hounsfield
+    from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 
     with native_silence():
         image = read_image(source.path, series=options.series)

@@ -60,7 +60,7 @@ def demo(options: argparse.Namespace, console: Console) -> int:
 
 def statistics(options: argparse.Namespace, console: Console) -> int:
     """Measure the labels of a label map in an image."""
-    from DeepTranslateLib.imagefile import image_name, read_image
+    from DeepTranslateLib.image.files import image_name, read_image
     from DeepTranslateLib.recipe import read_recipe
     from DeepTranslateLib.statistics import measure, write_statistics
 
@@ -123,7 +123,7 @@ def models(options: argparse.Namespace, console: Console) -> int:
 
 def info(options: argparse.Namespace, console: Console) -> int:
     """Describe a model, a recipe or an image."""
-    from DeepTranslateLib.imagefile import read_image
+    from DeepTranslateLib.image.files import read_image
     from DeepTranslateLib.model import read_model
     from DeepTranslateLib.recipe import read_recipe
 

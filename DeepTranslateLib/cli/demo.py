@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.case import slices_to_text
 from DeepTranslateLib.cli import report
 from DeepTranslateLib.cli.commands import stop_signals, training_progress
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import DONE
 from DeepTranslateLib.cohort import read_cohort
-from DeepTranslateLib.cohortfile import COLUMNS
+from DeepTranslateLib.cohort.case import slices_to_text
+from DeepTranslateLib.cohort.files import COLUMNS
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import read_image, write_image
+from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.jobs import read_events
 from DeepTranslateLib.phantom import torso
 from DeepTranslateLib.recipe import Recipe, read_recipe

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DeepTranslateLib.cli.failures import CommandError
-from DeepTranslateLib.dicom import is_dicom_file
-from DeepTranslateLib.imagefile import image_name, is_image_file
+from DeepTranslateLib.image.dicom import is_dicom_file
+from DeepTranslateLib.image.files import image_name, is_image_file
 
 # What a translation adds to the name of its input.
 ENDINGS = ("_labels", "_translated")

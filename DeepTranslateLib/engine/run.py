@@ -22,7 +22,7 @@ from safetensors.torch import save
 import DeepTranslateLib
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
-from DeepTranslateLib.cohortcheck import check_cohort, faults_table
+from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, place
 from DeepTranslateLib.engine.evaluation import evaluate

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import read_image, write_image
+from DeepTranslateLib.image.files import read_image, write_image
 from Testing.benchmarks.sample import data_folder, machine
 
 TISSUES = ("ScAT", "VAT", "lean")

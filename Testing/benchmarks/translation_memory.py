@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from DeepTranslateLib.imagefile import write_image
+from DeepTranslateLib.image.files import write_image
 from Testing.benchmarks.sample import large_ct, machine, untrained_model
 
 LIMIT_GB = 1.5

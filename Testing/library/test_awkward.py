@@ -13,9 +13,9 @@ import pytest
 import SimpleITK
 from numpy.testing import assert_allclose
 
-from DeepTranslateLib.dicom import list_series, read_series
 from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.imagefile import read_image
+from DeepTranslateLib.image.dicom import list_series, read_series
+from DeepTranslateLib.image.files import read_image
 
 DATA = Path(
     os.environ.get("DEEPTRANSLATE_DATA") or Path(__file__).parents[3] / "shared" / "data"

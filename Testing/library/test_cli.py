@@ -22,7 +22,7 @@ from engine_samples import labels_recipe, lps_affine, random_hu, volume_recipe
 import DeepTranslateLib
 from DeepTranslateLib.cli import EXIT_CODES, doctor, main
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import read_image, write_image
+from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.jobs import read_events
 from DeepTranslateLib.model import Card, read_model, write_model
 from DeepTranslateLib.recipe import write_recipe

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepTranslateLib.case import Case, CohortError, slices_from_text, slices_to_text, stack_axis
 from DeepTranslateLib.cohort import Cohort, cohort_from_lists, read_cohort, split_cohort
+from DeepTranslateLib.cohort.case import (
+    Case,
+    CohortError,
+    slices_from_text,
+    slices_to_text,
+    stack_axis,
+)
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import write_image
+from DeepTranslateLib.image.files import write_image
 
 
 def volume(shape=(10, 4, 5), code="LPS"):

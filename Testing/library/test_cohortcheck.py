@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepTranslateLib.case import Case
 from DeepTranslateLib.cohort import Cohort, cohort_from_lists
-from DeepTranslateLib.cohortcheck import Fault, check_cohort, faults_table
-from DeepTranslateLib.hounsfield import why_not_hounsfield
+from DeepTranslateLib.cohort.case import Case
+from DeepTranslateLib.cohort.check import Fault, check_cohort, faults_table
+from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import write_image
+from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.recipe import recipe_from_json
 
 DATA = Path(

@@ -21,9 +21,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from DeepTranslateLib.dicom import list_series, read_series
 from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.imagefile import read_image
+from DeepTranslateLib.image.dicom import list_series, read_series
+from DeepTranslateLib.image.files import read_image
 
 RNG = np.random.default_rng(5)
 STORED = RNG.integers(0, 4000, (5, 6, 7)).astype(np.uint16)

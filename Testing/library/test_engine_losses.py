@@ -188,7 +188,7 @@ def test_the_supervised_step_is_the_gradient_of_the_loss_of_the_output() -> None
     network = method.networks["network"].train()
     loss = build_loss("binary_cross_entropy")(network(batch.images)[0], batch.targets, batch.mask)
     expected = torch.autograd.grad(loss, list(network.parameters()))
-    assert step(method, batch) == pytest.approx(float(loss), rel=1e-6)
+    assert step(method, batch) == pytest.approx(loss.item(), rel=1e-6)
     for parameter, gradient in zip(network.parameters(), expected, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, gradient)

@@ -254,12 +254,11 @@ def test_a_ramp_stays_in_its_place_when_resampled_and_when_brought_back(
 
 
 def test_shrinking_averages_over_the_area_of_the_larger_pixel() -> None:
-    # A checkerboard of single pixels is grey at a quarter of the size, not black or white.
-    board = np.indices((64, 64)).sum(axis=0) % 2
-    stack = slice_stack(
-        Image(board[None].astype(np.float32), lps_affine()), recipe_with(spacing=4.0)
-    )
-    assert stack.images([0]).numpy() == pytest.approx(0.5, abs=0.05)
+    # One pixel in sixteen is bright, off the points that a plain interpolation would look at.
+    dots = np.zeros((1, 64, 64), np.float32)
+    dots[:, ::4, ::4] = 16
+    stack = slice_stack(Image(dots, lps_affine()), recipe_with(spacing=4.0))
+    assert stack.images([0])[0, 0, 1:-1, 1:-1].numpy() == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("spacing", [0.6, 1.7])
@@ -328,7 +327,7 @@ def test_what_is_pasted_stays_inside_the_body_and_what_is_beside_it_is_kept() ->
 # ---- body
 
 
-@pytest.mark.parametrize("size", [(64, (8, 8, 8)), (96, (5.2, 5.2, 3)), (160, (3, 3, 10))])
+@pytest.mark.parametrize("size", [(80, (6, 6, 8)), (96, (5.2, 5.2, 3)), (160, (3, 3, 10))])
 @pytest.mark.parametrize(("seed", "adiposity"), [(0, 0.0), (1, 0.5), (2, 1.0)])
 def test_the_body_crop_holds_the_body_and_leaves_the_table_out(
     seed: int, adiposity: float, size: tuple[int, tuple[float, float, float]]
@@ -403,7 +402,7 @@ def test_thin_sheets_and_tables_beside_the_body_are_seen_as_air() -> None:
     assert voxels[0, 70, 0] == 200
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1))
 def test_the_body_mask_fits_any_volume_and_pixel_size(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -27,7 +27,7 @@ from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import write_image
+from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.jobs import Stopped, read_events
 from DeepTranslateLib.model import Model, read_model
 from DeepTranslateLib.recipe import Recipe, read_recipe

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_image import affines, oblique
 
-from DeepTranslateLib import imagefile
 from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.imagefile import image_name, is_image_file, read_image, write_image
+from DeepTranslateLib.image import files as imagefile
+from DeepTranslateLib.image.files import image_name, is_image_file, read_image, write_image
 
 SUFFIXES = [".nrrd", ".nii", ".nii.gz", ".mha"]
 TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, suffix):
     before = path.read_bytes()
     script = (
         "import resource, signal, sys, numpy as np\n"
-        "from DeepTranslateLib.imagefile import *\n"
+        "from DeepTranslateLib.image.files import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "voxels = np.random.default_rng(0).normal(size=(32, 64, 64)).astype(np.float32)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.affine import SHEAR_TOLERANCE, ImageError, affine_from_lps
-from DeepTranslateLib.reading import sentence
+from DeepTranslateLib.image.affine import SHEAR_TOLERANCE, ImageError, affine_from_lps
+from DeepTranslateLib.image.reading import sentence
 
 # Positions and orientations are decimal text, so they are never exact.
 _SAME_POSITION_MM = 1e-3

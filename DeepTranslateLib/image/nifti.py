@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.reading import rescaled, sentence, several_volumes
+from DeepTranslateLib.image.reading import rescaled, sentence, several_volumes
+from DeepTranslateLib.image.volume import Image, ImageError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Chapter "datatype" of the NIfTI-1 standard (nifti1.h).

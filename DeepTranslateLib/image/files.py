@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.dicom import DICOM_SUFFIXES, is_dicom_file, read_series
-from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.nifti import check_nifti_written, read_nifti
-from DeepTranslateLib.reading import quiet_readers, sentence, several_volumes
+from DeepTranslateLib.image.dicom import DICOM_SUFFIXES, is_dicom_file, read_series
+from DeepTranslateLib.image.nifti import check_nifti_written, read_nifti
+from DeepTranslateLib.image.reading import quiet_readers, sentence, several_volumes
+from DeepTranslateLib.image.volume import Image, ImageError
 
 WRITTEN_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha")
 _READ_SUFFIXES = (*WRITTEN_SUFFIXES, ".nhdr", ".mhd")

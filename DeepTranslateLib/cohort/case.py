@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import image_name, read_image
+from DeepTranslateLib.image.files import image_name, read_image
 
 PARTS = ("training", "validation", "test")
 # More slices than any scanner makes; keeps a mistyped range from filling the memory.

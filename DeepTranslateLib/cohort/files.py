@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from DeepTranslateLib.case import Case, CohortError, slices_from_text
-from DeepTranslateLib.dicom import is_dicom_file
-from DeepTranslateLib.imagefile import image_name, is_image_file
+from DeepTranslateLib.cohort.case import Case, CohortError, slices_from_text
+from DeepTranslateLib.image.dicom import is_dicom_file
+from DeepTranslateLib.image.files import image_name, is_image_file
 from DeepTranslateLib.schema import SchemaError, read_json
 
 COLUMNS = ("subject", "image", "labels", "slices", "split")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.affine import ImageError
+from DeepTranslateLib.image.affine import ImageError
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.case import Case, stack_axis
-from DeepTranslateLib.cohort import Cohort
-from DeepTranslateLib.fault import Fault, faults_table, listed
-from DeepTranslateLib.hounsfield import why_not_hounsfield
+from DeepTranslateLib.cohort.case import Case, stack_axis
+from DeepTranslateLib.cohort.cases import Cohort
+from DeepTranslateLib.cohort.fault import Fault, faults_table, listed
+from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
+from DeepTranslateLib.cohort.labelcheck import check_labels
 from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.labelcheck import check_labels
 from DeepTranslateLib.recipe import Recipe
 
 __all__ = ["Fault", "check_cohort", "faults_table"]

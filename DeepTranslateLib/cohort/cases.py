@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from DeepTranslateLib.case import Case, CohortError, stack_axis
-from DeepTranslateLib.cohortfile import read_cases
+from DeepTranslateLib.cohort.case import Case, CohortError, stack_axis
+from DeepTranslateLib.cohort.files import read_cases
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.imagefile import image_name
+from DeepTranslateLib.image.files import image_name
 
 __all__ = [
     "Case",

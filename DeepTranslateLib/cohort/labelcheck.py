@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.case import Case, slices_to_text
-from DeepTranslateLib.fault import Fault, listed
+from DeepTranslateLib.cohort.case import Case, slices_to_text
+from DeepTranslateLib.cohort.fault import Fault, listed
 from DeepTranslateLib.recipe import Recipe
 
 _Voxels = npt.NDArray[np.generic]

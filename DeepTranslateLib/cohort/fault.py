@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from DeepTranslateLib.case import slices_to_text
+from DeepTranslateLib.cohort.case import slices_to_text
 
 
 @dataclass(frozen=True)

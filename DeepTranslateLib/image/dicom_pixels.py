@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from DeepTranslateLib.affine import ImageError
-from DeepTranslateLib.dicom_geometry import Frame, number
-from DeepTranslateLib.reading import rescaled, sentence
+from DeepTranslateLib.image.affine import ImageError
+from DeepTranslateLib.image.dicom_geometry import Frame, number
+from DeepTranslateLib.image.reading import rescaled, sentence
 
 
 def values_of(frames: list[Frame]) -> npt.NDArray[Any]:

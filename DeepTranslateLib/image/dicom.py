@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from DeepTranslateLib.dicom_geometry import (
+from DeepTranslateLib.image.dicom_geometry import (
     NO_IMAGES,
     frames_of,
     number,
     number_of_frames,
     stacked,
 )
-from DeepTranslateLib.dicom_pixels import values_of
-from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.reading import quiet_readers, sentence
+from DeepTranslateLib.image.dicom_pixels import values_of
+from DeepTranslateLib.image.reading import quiet_readers, sentence
+from DeepTranslateLib.image.volume import Image, ImageError
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # What is read of every file to list the series.

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from DeepTranslateLib.affine import (
+from DeepTranslateLib.image.affine import (
     CODES,
     SHEAR_TOLERANCE,
     ImageError,
