@@ -279,6 +279,15 @@ def test_labels_are_resized_without_mixing_and_in_the_same_place_as_the_image(
     assert ((channels == 2) == (image > 10)).float().mean() > 0.99
 
 
+def test_a_larger_pixel_has_the_label_at_its_middle() -> None:
+    labels = np.zeros((1, 12, 12), np.uint8)
+    labels[:, 1::3, 1::3] = 10
+    recipe = recipe_with(spacing=3.0)
+    image = Image(labels, lps_affine())
+    channels = slice_stack(image, recipe).labels(image, recipe, [0])
+    assert channels.tolist() == [[[1] * 4] * 4]
+
+
 def test_padding_far_below_air_does_not_bleed_into_the_image() -> None:
     values = random_hu((1, 40, 40))
     padded, air = values.copy(), values.copy()
