@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--output", type=Path, required=True, metavar="FOLDER", help="created where it is missing"
     )
-    demo.add_argument("--epochs", type=_positive, metavar="N", help="default: 120")
+    demo.add_argument("--epochs", type=_positive, metavar="N", help="default: 150")
 
     train = commands.add_parser(
         "train",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 RECIPE = "ct-body-composition"
 # Of the recipe's 200: phantoms are easier than patients, and a demo should not take an hour.
-EPOCHS = 120
+EPOCHS = 150
 
 
 @dataclass(frozen=True)
