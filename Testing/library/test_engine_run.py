@@ -23,6 +23,7 @@ import DeepTranslateLib
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists, split_cohort
 from DeepTranslateLib.engine.device import DeviceError
 from DeepTranslateLib.engine.evaluation import evaluate
+from DeepTranslateLib.engine.methods.supervised import Supervised
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator
@@ -237,6 +238,23 @@ def test_the_card_tells_the_best_epoch_and_how_it_did(done: Any) -> None:
     split = split_cohort(blobs_cohort(), 0.3, 0)
     expected = evaluate(Translator.from_model(model, CPU), split.validation)
     assert model.card.metrics["validation"]["dice"] == expected["dice"]
+
+
+def test_the_model_is_that_of_the_best_epoch_not_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = []
+    for losses in ([3.0, 1.0], [3.0, 1.0, 2.0]):
+        # One for each of the four validation slices.
+        each = iter([loss for loss in losses for _ in range(4)])
+        monkeypatch.setattr(
+            Supervised, "validation_loss", lambda *_, each=each: torch.tensor(next(each))
+        )
+        folder = tmp_path / str(len(losses))
+        models.append(train(tiny(epochs=len(losses)), blobs_cohort(), folder))
+    assert [model.card.epoch for model in models] == [2, 2]
+    assert [model.card.metrics["validation"]["loss"] for model in models] == [1, 1]
+    assert models[0].weights() == models[1].weights()
 
 
 def test_listener_and_file_have_the_same_events_from_the_check_to_the_end(done: Any) -> None:

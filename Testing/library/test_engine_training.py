@@ -16,8 +16,11 @@ from engine_samples import STILL, blobs, labels_recipe, lps_affine, volume_recip
 from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.engine import training
+from DeepTranslateLib.engine.augmentation import Change, apply_changes
 from DeepTranslateLib.engine.checkpoint import CheckpointError
 from DeepTranslateLib.engine.dataset import SliceSet
+from DeepTranslateLib.engine.methods.supervised import Supervised
 from DeepTranslateLib.engine.metrics import mean_of_known
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.training import Trainer, TrainingError
@@ -283,14 +286,22 @@ def validation_by_hand(run: Run, weights: Weights) -> tuple[float, float]:
     return float(np.mean(losses)), float(np.mean(dice))
 
 
+@pytest.mark.parametrize("norm", ["group", "batch"])
 @pytest.mark.parametrize("ema", [None, 0.7])
 @pytest.mark.parametrize("monitor", ["loss", "dice"])
 def test_the_weights_of_the_best_validation_are_kept(
-    tmp_path: Path, monitor: str, ema: float | None
+    tmp_path: Path, monitor: str, ema: float | None, norm: str
 ) -> None:
-    # A rate so high that validation goes up and down.
-    training = {"epochs": 10, "monitor": monitor, "ema": ema}
-    run = Run(labels_recipe(2, training=training, optimizer={"learning_rate": 0.05}), tmp_path)
+    training = {"epochs": 12, "monitor": monitor, "ema": ema}
+    recipe = labels_recipe(
+        2,
+        network={"norm": norm, "channels": 8},
+        method={"loss": "binary_cross_entropy"},
+        optimizer={"learning_rate": 0.05},
+        training=training,
+        augmentation=STILL,
+    )
+    run = Run(recipe, tmp_path)
     weights = run.to_the_end()
     epochs = run.of("epoch")
     losses = [event["validation_loss"] for event in epochs]
@@ -298,6 +309,7 @@ def test_the_weights_of_the_best_validation_are_kept(
         mean_of_known([v for v in event["validation_dice"].values() if v is not None])
         for event in epochs
     ]
+    assert min(len(set(losses)), len(set(dice))) > 5
     loss_of_kept, dice_of_kept = validation_by_hand(run, weights)
     best = epochs[-1]["best_epoch"]
     if monitor == "loss":
@@ -311,6 +323,25 @@ def test_the_weights_of_the_best_validation_are_kept(
     assert [event["best_epoch"] for event in epochs] == [
         int(np.argmin(values[: n + 1])) for n in range(len(values))
     ]
+
+
+@pytest.mark.parametrize("ema", [None, 0.7])
+def test_later_epochs_that_validate_worse_or_the_same_do_not_replace_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float | None
+) -> None:
+    weights, best = [], []
+    for losses in ([3.0, 1.0], [3.0, 1.0, 2.0, 1.0]):
+        # One for each of the three validation slices.
+        each = iter([loss for loss in losses for _ in range(3)])
+        monkeypatch.setattr(
+            Supervised, "validation_loss", lambda *_, each=each: torch.tensor(next(each))
+        )
+        recipe = labels_recipe(2, training={"epochs": len(losses), "ema": ema})
+        run = Run(recipe, tmp_path / str(len(losses)))
+        weights.append(run.to_the_end())
+        best.append([event["best_epoch"] for event in run.of("epoch")])
+    assert best == [[0, 1], [0, 1, 1, 1]]
+    assert equal(*weights)
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -441,6 +472,22 @@ def test_an_epochs_loss_is_the_mean_of_its_steps(
         assert epoch["loss"] == pytest.approx(np.mean([event["loss"] for event in steps]))
 
 
+def test_every_step_finds_the_network_ready_to_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Validation between the epochs puts it into its other mode.
+    modes: list[bool] = []
+    step = Supervised.training_step
+
+    def watched(method: Supervised, *arguments: Any) -> Any:
+        modes.append(method.networks["network"].training)
+        return step(method, *arguments)
+
+    monkeypatch.setattr(Supervised, "training_step", watched)
+    Run(RECIPES["plain"], tmp_path).to_the_end()
+    assert modes == [True] * 12
+
+
 # ---- what may and what may not teach
 
 
@@ -494,6 +541,22 @@ def test_augmentation_changes_what_is_learnt(tmp_path: Path) -> None:
     still = Run(labels_recipe(2, augmentation=STILL), tmp_path / "still").to_the_end()
     moved = Run(labels_recipe(2), tmp_path / "moved").to_the_end()
     assert not equal(still, moved)
+
+
+def test_every_slice_of_every_step_and_epoch_is_changed_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Change] = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.extend(arguments[3])
+        return apply_changes(*arguments)
+
+    monkeypatch.setattr(training, "apply_changes", watched)
+    Run(RECIPES["volume"], tmp_path).to_the_end()
+    assert len(seen) == 12
+    assert len({change.homography.tobytes() for change in seen}) == 12
+    assert len({change.noise_seed for change in seen}) == 12
 
 
 # ---- it learns
