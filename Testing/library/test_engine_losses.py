@@ -208,7 +208,8 @@ def test_deep_supervision_weighs_levels_by_halves_that_add_up_to_one() -> None:
         counted = (batch.mask.reshape(blocks)).sum(dim=(3, 5))
         total = (batch.targets * batch.mask).reshape(blocks).sum(dim=(3, 5))
         target = total / counted.clamp_min(1)
-        losses.append(float(build_loss("binary_cross_entropy")(output, target, counted / side**2)))
+        loss = build_loss("binary_cross_entropy")(output, target, counted / side**2)
+        losses.append(loss.item())
     expected = np.average(losses, weights=[4, 2, 1])
     assert step(method, batch) == pytest.approx(expected, rel=1e-5)
 
