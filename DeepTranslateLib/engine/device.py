@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -31,10 +32,20 @@ def choose_device(name: str = "auto") -> torch.device:
             f"The device '{name}' was asked for, and PyTorch {torch.__version__} finds only: "
             f"{there}. Use --device auto, or install a PyTorch build for this device."
         )
-    if name == "cpu":
-        # Numbers too small for a normal float cost up to a hundred times as much on a CPU.
-        torch.set_flush_denormal(True)
     return torch.device(name)
+
+
+@contextmanager
+def without_denormals() -> Iterator[None]:
+    """Treat numbers too small for a normal float as 0; on a CPU they cost up to 100 times as much.
+
+    The caller's own arithmetic is as before when the block ends.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:

@@ -53,9 +53,12 @@ def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]
         stack = slice_stack(image, translator.recipe)
         plane = PLANES[translator.recipe.sampling.plane]
         truth = selection.case.read_target().oriented(plane).voxels
-        top, bottom, left, right = stack.body.box
+        assert translator.recipe.target.range is not None
+        lowest = translator.recipe.target.range[0]
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         for indices, values in translator.slices(stack, [stack.index(i) for i in chosen]):
             for index, piece in zip(indices, values.numpy(), strict=True):
-                errors.append(float(np.abs(piece - truth[index, top:bottom, left:right]).mean()))
+                whole = np.full(stack.voxels.shape[1:], lowest, dtype=np.float32)
+                stack.paste(piece, index, whole)
+                errors.append(float(np.abs(whole - truth[index]).mean()))
     return mean_of_known(errors)

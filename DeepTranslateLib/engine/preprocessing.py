@@ -73,6 +73,8 @@ class SliceStack:
         """
         view = labels.oriented(PLANES[recipe.sampling.plane]).voxels
         channels = channels_of_values(self._crop(view, indices), recipe)
+        # Where the network is shown air, it cannot learn tissue.
+        channels[~self.body.inside(indices)] = 0
         return _resize_nearest(torch.from_numpy(channels), self.size)
 
     def targets(self, volume: Image, recipe: Recipe, indices: Sequence[int]) -> Tensor:

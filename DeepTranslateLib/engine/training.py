@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
 from DeepTranslateLib.engine.checkpoint import load_state, save_state
 from DeepTranslateLib.engine.dataset import SliceSet, as_batch, collate
-from DeepTranslateLib.engine.device import autocast
+from DeepTranslateLib.engine.device import autocast, without_denormals
 from DeepTranslateLib.engine.methods import Batch, build_method
 from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
 from DeepTranslateLib.engine.sampling import epoch_order, random_state
@@ -111,6 +111,7 @@ class Trainer:
         if self._resumed:
             self._restore(load_state(self._last_path))
 
+    @without_denormals()
     def run(self) -> dict[str, Tensor]:
         """Train to the end, from the last checkpoint where there is one.
 
@@ -180,7 +181,8 @@ class Trainer:
         self._refuse_divergence("validation loss", loss)
         monitor = self._recipe.training.monitor
         value = -mean_of_known(dice) if monitor == "dice" else loss
-        if not value >= progress.best_value:
+        # The first epoch is kept whatever its value: Dice is NaN where no label is to be found.
+        if value < progress.best_value or not self._best:
             progress.best_value, progress.best_epoch = value, progress.epoch
             self._best = {
                 name: tensor.detach().to("cpu", copy=True)

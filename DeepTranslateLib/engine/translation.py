@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from DeepTranslateLib.engine.device import autocast, batch_that_fits, place
+from DeepTranslateLib.engine.device import autocast, batch_that_fits, place, without_denormals
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.preprocessing import PLANES, SliceStack, slice_stack
 from DeepTranslateLib.image import Image
@@ -107,6 +107,7 @@ class Translator:
             yield chosen, result
             start += len(chosen)
 
+    @without_denormals()
     @torch.inference_mode()
     def _translate_slices(self, stack: SliceStack, indices: Sequence[int]) -> Tensor:
         images = stack.images(indices).to(self._device)

@@ -9,23 +9,26 @@ fp32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+_LOSSES = {
+    "binary_cross_entropy": ("cross_entropy", "binary_cross_entropy"),
+    "dice_binary_cross_entropy": ("dice", "dice_binary_cross_entropy"),
+    "mse": ("intensity", "mean_squared_error"),
+    "mae": ("intensity", "mean_absolute_error"),
+}
+
 
 def build_loss(name: str) -> Loss:
     """The loss with this name in recipes."""
-    from DeepTranslateLib.engine.losses import cross_entropy, dice, intensity
-
-    losses: dict[str, Loss] = {
-        "binary_cross_entropy": cross_entropy.binary_cross_entropy,
-        "dice_binary_cross_entropy": dice.dice_binary_cross_entropy,
-        "mse": intensity.mean_squared_error,
-        "mae": intensity.mean_absolute_error,
-    }
-    return losses[name]
+    module, function = _LOSSES[name]
+    # One by one: MONAI, which some build on, takes seconds to import.
+    loss: Loss = getattr(import_module(f"{__name__}.{module}"), function)
+    return loss
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ class UNet(nn.Module):
     """Double 3x3 convolutions with ReLU, 2x2 max pooling, nearest up-sampling, skips.
 
     The up-sampled features are resized to the skip's size before concatenation, and pooling
-    rounds sizes up, so that any image size works, down to a single pixel.
+    rounds sizes up, so that any image size works, down to a single pixel (instance norm needs
+    more than one pixel at the deepest level to learn from).
 
     Args:
         in_channels: Channels of the input.
