@@ -1,6 +1,5 @@
 """Networks applied to volumes: exact on the input's grid, whatever its storage; evaluation."""
 
-import math
 from pathlib import Path
 
 import numpy as np
