@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.cli import report
+from DeepTranslateLib.cli import pictures, report
 from DeepTranslateLib.cli.commands import stop_signals, training_progress
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import DONE
@@ -240,10 +240,10 @@ def _write_pictures_and_report(
     events: Sequence[dict[str, Any]],
 ) -> None:
     labels = model.recipe.target.labels
-    overlay = report.png(
-        report.overlay_figure(
+    overlay = pictures.png(
+        pictures.overlay_figure(
             [
-                report.Subject(_described(each.subject), each.image, each.labels, each.truth)
+                pictures.Subject(_described(each.subject), each.image, each.labels, each.truth)
                 for each in translated
             ],
             labels,
@@ -252,8 +252,8 @@ def _write_pictures_and_report(
     with atomic_file(folder / "overlay.png") as temporary:
         temporary.write_bytes(overlay)
     history = report.training_history(events)
-    curve = report.curve_figure(history, {label.name: label.color for label in labels})
-    window = " to ".join(report.number_text(edge, ".0f") for edge in report.CT_WINDOW)
+    curve = pictures.curve_figure(history, {label.name: label.color for label in labels})
+    window = " to ".join(report.number_text(edge, ".0f") for edge in pictures.CT_WINDOW)
     report.write_report(
         folder / "report.html",
         report.Report(
@@ -268,7 +268,7 @@ def _write_pictures_and_report(
             overlay_caption=f"Unseen subjects: CT (window {window} HU) and the same slices with "
             "the model's labels. White: outline of the true labels.",
             comparisons=comparisons,
-            curve=report.png(curve),
+            curve=pictures.png(curve),
             curve_caption="Dashed: the best epoch, whose weights the model holds.",
             facts=_facts(model, len(history), events, summary["seconds"]),
             steps=_steps(model.recipe),

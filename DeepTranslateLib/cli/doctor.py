@@ -75,17 +75,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _devices() -> list[dict[str, str]]:
-    import torch
+    from DeepTranslateLib.engine.device import accelerators
 
-    checks = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            size = properties.total_memory / 2**30
-            checks.append(_check("ok", f"cuda:{index}", f"{properties.name}, {size:.0f} GB"))
-    if torch.backends.mps.is_available():
-        checks.append(_check("ok", "mps", "Apple GPU"))
-    return checks or [_check("ok", "GPU", "none found; networks run on the CPU")]
+    found = [_check("ok", name, description) for name, description in accelerators()]
+    return found or [_check("ok", "GPU", "none found; networks run on the CPU")]
 
 
 def _python() -> str:

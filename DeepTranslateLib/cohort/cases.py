@@ -13,17 +13,6 @@ from DeepTranslateLib.cohort.files import read_cases
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import image_name
 
-__all__ = [
-    "Case",
-    "Cohort",
-    "CohortError",
-    "Selection",
-    "Split",
-    "cohort_from_lists",
-    "read_cohort",
-    "split_cohort",
-]
-
 # Below this number of subjects, holding one out would cost too much of what there is to learn.
 _SUBJECTS_TO_SPLIT = 3
 

@@ -48,6 +48,19 @@ def without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def accelerators() -> list[tuple[str, str]]:
+    """Name and description of each GPU that PyTorch can use."""
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found.append(
+            (f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB")
+        )
+    if torch.backends.mps.is_available():
+        found.append(("mps", "Apple GPU"))
+    return found
+
+
 def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """Move a network to its device, in the memory format that is faster there.
 

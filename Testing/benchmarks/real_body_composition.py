@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image

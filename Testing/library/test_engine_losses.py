@@ -4,7 +4,7 @@ import monai.losses
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from engine_samples import labels_recipe, volume_recipe
 from torch import Tensor
 

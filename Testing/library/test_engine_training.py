@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from engine_samples import STILL, blobs, labels_recipe, lps_affine, volume_recipe
 from torch import Tensor
 

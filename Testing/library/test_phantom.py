@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from DeepTranslateLib.phantom import LABELS, Phantom, subjects, torso
 

@@ -18,7 +18,7 @@ from DeepTranslateLib.recipe import Label
 pytest.importorskip("matplotlib")
 pytest.importorskip("jinja2")
 
-from DeepTranslateLib.cli import report
+from DeepTranslateLib.cli import pictures, report
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 AWKWARD = "<b>Ann & \"Bob\" 'x' {{ 7 * 7 }} $a_"
@@ -47,9 +47,9 @@ def block(spacing: tuple[float, float, float], code: str = "LPS") -> tuple[Image
     return image.oriented(code), image.with_voxels(values).oriented(code)
 
 
-def subject(spacing: tuple[float, float, float], code: str = "LPS", **others) -> report.Subject:
+def subject(spacing: tuple[float, float, float], code: str = "LPS", **others) -> pictures.Subject:
     image, labels = block(spacing, code)
-    return report.Subject(AWKWARD, image, labels, **others)
+    return pictures.Subject(AWKWARD, image, labels, **others)
 
 
 def panel_shapes(figure) -> list[float]:
@@ -71,9 +71,9 @@ def example() -> report.Report:
             report.Comparison(AWKWARD, "fat", 0.04, 0.0, None),
             report.Comparison(AWKWARD, "bone", 210.0, 200.0, 0.5),
         ],
-        overlay=report.png(report.overlay_figure([whole], LABELS)),
+        overlay=pictures.png(pictures.overlay_figure([whole], LABELS)),
         overlay_caption=AWKWARD,
-        curve=report.png(report.curve_figure([epoch(0, 0.5), epoch(1, 0.25)])),
+        curve=pictures.png(pictures.curve_figure([epoch(0, 0.5), epoch(1, 0.25)])),
         curve_caption="curve",
         facts={AWKWARD: AWKWARD},
         steps=[(AWKWARD, "deeptranslate translate --model 'a & b' <scan>")],
@@ -150,7 +150,7 @@ def test_history_takes_the_last_of_repeated_epochs():
 
 def test_curve_draws_the_history():
     history = report.training_history([epoch(0, 0.5), epoch(1, 0.4), epoch(1, 0.3, best=1)])
-    figure = report.curve_figure(history, {"fat": (255, 0, 0), AWKWARD: (0, 0, 255)})
+    figure = pictures.curve_figure(history, {"fat": (255, 0, 0), AWKWARD: (0, 0, 255)})
     loss, dice = figure.axes
     drawn = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
     assert drawn["training"] == [[1, 0.5], [2, 0.3]]
@@ -160,14 +160,14 @@ def test_curve_draws_the_history():
 
 
 def test_curve_of_volumes_has_no_dice():
-    figure = report.curve_figure([{**epoch(0, 0.5), "validation_dice": {}}])
+    figure = pictures.curve_figure([{**epoch(0, 0.5), "validation_dice": {}}])
     assert len(figure.axes) == 1
-    assert report.png(figure).startswith(PNG_SIGNATURE)
+    assert pictures.png(figure).startswith(PNG_SIGNATURE)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 5.0), (1.0, 2.0, 5.0), (2.5, 0.5, 1.0)])
 def test_pictures_are_to_scale(spacing):
-    figure = report.overlay_figure([subject(spacing)], LABELS)
+    figure = pictures.overlay_figure([subject(spacing)], LABELS)
     margins = [2 * round(8 / side) for side in spacing[:2]]
     # The block's 20 columns and 10 rows with their margins, as far as the image reaches.
     columns, rows = min(40, 20 + margins[0]), min(30, 10 + margins[1])
@@ -176,7 +176,7 @@ def test_pictures_are_to_scale(spacing):
 
 
 def test_scale_bar_has_the_length_it_says():
-    figure = report.overlay_figure([subject((1.0, 1.0, 5.0))], LABELS)
+    figure = pictures.overlay_figure([subject((1.0, 1.0, 5.0))], LABELS)
     (bar,) = (line for panel in figure.axes for line in panel.lines)
     (text,) = (text.get_text() for panel in figure.axes for text in panel.texts)
     # The picture is 36 mm wide.
@@ -186,7 +186,7 @@ def test_scale_bar_has_the_length_it_says():
 
 def test_stored_orientation_does_not_change_the_picture():
     pictures = [
-        report.png(report.overlay_figure([subject((1.0, 2.0, 5.0), code)], LABELS))
+        pictures.png(pictures.overlay_figure([subject((1.0, 2.0, 5.0), code)], LABELS))
         for code in ("LPS", "RAS", "SRA")
     ]
     assert pictures[0] == pictures[1] == pictures[2]
@@ -194,13 +194,13 @@ def test_stored_orientation_does_not_change_the_picture():
 
 def test_each_subject_has_its_slices_beside_the_others():
     one, other = subject((1.0, 1.0, 5.0), slices=(2,)), subject((1.0, 1.0, 5.0))
-    assert len(report.overlay_figure([one, other], LABELS).axes) == 2 * (1 + 3)
+    assert len(pictures.overlay_figure([one, other], LABELS).axes) == 2 * (1 + 3)
 
 
 def test_outline_of_the_truth_is_drawn_only_where_there_is_one():
     _, truth = block((1.0, 1.0, 5.0))
     without, beside = (
-        report.overlay_figure([subject((1.0, 1.0, 5.0), truth=known)], LABELS)
+        pictures.overlay_figure([subject((1.0, 1.0, 5.0), truth=known)], LABELS)
         for known in (None, truth)
     )
     assert [len(panel.collections) for panel in without.axes] == [0] * 6
@@ -210,7 +210,7 @@ def test_outline_of_the_truth_is_drawn_only_where_there_is_one():
 def test_nothing_labelled_shows_whole_slices():
     image, labels = block((1.0, 1.0, 5.0))
     empty = labels.with_voxels(np.zeros_like(labels.voxels))
-    figure = report.overlay_figure([report.Subject("none", image, empty)], LABELS)
+    figure = pictures.overlay_figure([pictures.Subject("none", image, empty)], LABELS)
     assert panel_shapes(figure) == pytest.approx([30 / 40] * 6, rel=0.02)
 
 
@@ -218,7 +218,7 @@ def test_labels_of_another_grid_are_refused():
     image, _ = block((1.0, 1.0, 5.0))
     _, labels = block((1.0, 2.0, 5.0))
     with pytest.raises(CommandError, match="another grid"):
-        report.overlay_figure([report.Subject("s", image, labels)], LABELS)
+        pictures.overlay_figure([pictures.Subject("s", image, labels)], LABELS)
 
 
 def test_missing_packages_are_named_with_their_installation(monkeypatch):
