@@ -185,11 +185,11 @@ def test_scale_bar_has_the_length_it_says():
 
 
 def test_stored_orientation_does_not_change_the_picture():
-    pictures = [
+    drawn = [
         pictures.png(pictures.overlay_figure([subject((1.0, 2.0, 5.0), code)], LABELS))
         for code in ("LPS", "RAS", "SRA")
     ]
-    assert pictures[0] == pictures[1] == pictures[2]
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 def test_each_subject_has_its_slices_beside_the_others():
