@@ -117,7 +117,8 @@ def _rotation(test: Patient, seed: int, options: argparse.Namespace) -> tuple[li
     inside = np.ones(truth.shape, bool)
     if test.trust is not None:
         inside = read_image(data_folder() / test.trust).voxels > 0
-    _picture(read_image(image), predicted, truth, folder / "picture.png")
+    upright = [each.oriented("LPS") for each in (read_image(image), predicted, truth)]
+    _picture(*upright, folder / "picture.png")
     return [
         _dice(predicted.voxels[inside] == value, truth.voxels[inside] == value)
         for value in (1, 2, 3)
