@@ -1,0 +1,1 @@
+"""Composite widgets of the module panels, one a file."""
