@@ -14,10 +14,12 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest Testing/library
+	$(BIN)/python -m pytest Testing/host Testing/modules
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m "slow"
+	$(BIN)/python -m pytest -m "slow" Testing/library
+	$(BIN)/python -m pytest -m "slow" Testing/host Testing/modules
 
 bench: $(READY)
 	$(BIN)/python -m Testing.benchmarks
