@@ -98,7 +98,7 @@ def start(share=None, testing=True):
     qapp = pythonqt.install()
     app = core.start(share)
     app.qapp = qapp
-    from . import parameternode, slm, views, widgets  # noqa: F401
+    from . import packaging, parameternode, sampledata, slm, views, widgets  # noqa: F401
 
     layoutManager = views.LayoutManager()
 
@@ -153,9 +153,12 @@ def start(share=None, testing=True):
         ("ScriptedLoadableModule", slm),
         ("i18n", slm.i18n),
         ("parameterNodeWrapper", parameternode),
+        ("packaging", packaging),
     ):
         sys.modules["slicer." + name] = module
         setattr(slicer, name, module)
+    sys.modules["SampleData"] = sampledata
+    slicer.modules.sampleDataSources = {}
     return app
 
 
