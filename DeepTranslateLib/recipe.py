@@ -225,6 +225,9 @@ class Training:
     validation_fraction: float = limits(
         0.2, minimum=0.01, maximum=0.9, help="Part of the subjects held out where none is named."
     )
+    keep_every: int | None = limits(
+        None, minimum=1, help="Weights of every so many epochs are kept, to make models from."
+    )
     seed: int = limits(0, minimum=0, maximum=2**31 - 1)
 
 
