@@ -123,6 +123,17 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", parents=[common], help="describe a model, recipe or image")
     info.add_argument("file", type=Path, metavar="FILE")
     commands.add_parser("doctor", parents=[common], help="say what this machine can do")
+    run = commands.add_parser(
+        "run", help="do the job of a folder (job.json), as Slicer's panels start it"
+    )
+    run.add_argument("folder", type=Path, metavar="FOLDER")
+    run.add_argument(
+        "--serve", action="store_true", help="then read further folders from standard input"
+    )
+    run.add_argument(
+        "--idle", type=float, default=300.0, metavar="SECONDS", help="wait for them; default: 300"
+    )
+    run.set_defaults(json=True, debug=False)
     return main_parser
 
 

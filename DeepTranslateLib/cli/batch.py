@@ -116,14 +116,20 @@ def _write(
     source: Source, image: Image, result: Image, output: Path, recipe: Recipe, tables: _Tables
 ) -> tuple[LabelStatistics, ...]:
     """Write the outcome of one input; returns the rows of its labels."""
-    if recipe.target.kind != "labels":
-        write_image(result, output)
-        return ()
-    names = {label.value: label.name for label in recipe.target.labels}
-    statistics = measure(image, result, names, volume=source.name)
+    statistics = label_statistics(image, result, recipe, source.name)
     write_image(result, output)
+    if statistics is None:
+        return ()
     tables.add(source.name, statistics)
     return statistics.totals
+
+
+def label_statistics(image: Image, result: Image, recipe: Recipe, name: str) -> Statistics | None:
+    """What the labels of a translation measure; None where it made a volume."""
+    if recipe.target.kind != "labels":
+        return None
+    names = {label.value: label.name for label in recipe.target.labels}
+    return measure(image, result, names, volume=name)
 
 
 class _Tables:

@@ -169,6 +169,13 @@ def doctor(options: argparse.Namespace, console: Console) -> int:
     return DONE if report["ready"] else MISSING
 
 
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Do the job of a folder, and those that standard input names after it."""
+    from DeepTranslateLib.cli.worker import run_jobs
+
+    return run_jobs(options.folder, options.serve, options.idle)
+
+
 @contextmanager
 def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A listener that shows a training's events."""

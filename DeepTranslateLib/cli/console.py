@@ -43,7 +43,7 @@ class Console:
     def event(self, record: dict[str, Any]) -> None:
         """An event of a job, for machines; null stands for numbers that are not finite."""
         if self._as_json:
-            print(json.dumps(_finite(record), allow_nan=False), flush=True)
+            print(json.dumps(finite(record), allow_nan=False), flush=True)
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -172,9 +172,10 @@ def _styled(text: str, style: str, stream: TextIO) -> str:
     return text if plain or not stream.isatty() else f"\x1b[{style}m{text}\x1b[0m"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """JSON content with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""A job's folder: its events, one JSON object a line, and the file that asks it to stop."""
+"""A job's folder: its events, one JSON object a line, and the files that ask it to stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 EventSink = Callable[[dict[str, Any]], None]
 
-STOP_FILE = "stop"
+# Stop and save a checkpoint; end a training after this epoch and keep the best.
+STOP_FILE, FINISH_FILE = "stop", "finish"
 
 
 class Stopped(Exception):  # noqa: N818 - a person's decision, not an error
