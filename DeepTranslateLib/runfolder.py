@@ -146,7 +146,7 @@ def _progress(path: Path) -> dict[str, Any]:
     content = _plain(progress)
     if not isinstance(content.get("history"), list) or not isinstance(content["best_epoch"], int):
         raise ValueError("it does not say how far it is")
-    return content  # type: ignore[no-any-return]
+    return content
 
 
 def _plain(structure: Any) -> Any:

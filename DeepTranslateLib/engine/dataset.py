@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DeepTranslateLib.cohort import Selection
+from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.preprocessing import IGNORE, PLANES, slice_stack
 from DeepTranslateLib.recipe import Recipe
 
 # Prepared slices beyond this many bytes live in files that the system pages in.
 MEMORY_LIMIT = 4 * 2**30
+_BINS = 64
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,20 @@ class LabelledSlice:
             return True
         return bool(((self.target > 0) & (self.target != IGNORE)).any())
 
+    @property
+    def content(self) -> float:
+        """How much there is to see: labelled pixels, or how far a volume's values spread."""
+        if self.target.dtype != torch.uint8:
+            return float(self.target.std(correction=0))
+        return float(torch.count_nonzero((self.target > 0) & (self.target != IGNORE)))
+
 
 class SliceSet:
     """All slices of some selections, in memory or, where they are many, in files.
+
+    Attributes:
+        slices: As the network sees them.
+        sources: For each slice its case and its index there, as in `Case.slices`.
 
     Args:
         selections: Cases and their labelled slices.
@@ -60,9 +72,11 @@ class SliceSet:
 
     def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
         self.slices: list[LabelledSlice] = []
+        self.sources: list[tuple[Case, int]] = []
         self._digest = hashlib.sha256()
         self._intensities: list[np.ndarray] = []
         self._spacings: list[list[float]] = []
+        self._fields_of_view: list[list[float]] = []
         self._held = 0
         self._cache = cache
         for selection in selections:
@@ -77,17 +91,37 @@ class SliceSet:
         return self._digest.hexdigest()
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the slices are like: number, pixel sizes (mm), percentiles of intensity."""
-        spacings = np.array(self._spacings)
+        """What the slices are like, as JSON.
+
+        Returns:
+            `slices`, their number; `spacing_min` and `spacing_max` (mm; columns, rows, slices);
+            `field_of_view_min` and `field_of_view_max` (mm; rows, columns) of whole slices;
+            `intensity_percentiles` by level; `intensity_histogram` with `low` and `high`, the
+            0.5th and 99.5th percentile and a twentieth of their distance beyond, and `shares` of
+            64 bins between them, of which the outermost hold what lies beyond.
+        """
+        spacings, fields = np.array(self._spacings), np.array(self._fields_of_view)
         levels = (0.5, 5, 25, 50, 75, 95, 99.5)
-        percentiles = np.percentile(np.concatenate(self._intensities), levels)
+        values = np.concatenate(self._intensities).astype(np.float64)
+        percentiles = np.percentile(values, levels)
+        # Of an image of one value, too, the bins have a width.
+        beyond = 0.05 * float(percentiles[-1] - percentiles[0]) or 0.5
+        low, high = float(percentiles[0]) - beyond, float(percentiles[-1]) + beyond
+        counts, _ = np.histogram(values.clip(low, high), _BINS, (low, high))
         return {
             "slices": len(self),
-            "spacing_min": [round(float(value), 4) for value in spacings.min(axis=0)],
-            "spacing_max": [round(float(value), 4) for value in spacings.max(axis=0)],
+            "spacing_min": _rounded(spacings.min(axis=0), 4),
+            "spacing_max": _rounded(spacings.max(axis=0), 4),
+            "field_of_view_min": _rounded(fields.min(axis=0), 1),
+            "field_of_view_max": _rounded(fields.max(axis=0), 1),
             "intensity_percentiles": {
                 str(level): round(float(value), 2)
                 for level, value in zip(levels, percentiles, strict=True)
+            },
+            "intensity_histogram": {
+                "low": low,
+                "high": high,
+                "shares": [float(f"{share:.4g}") for share in counts / counts.sum()],
             },
         }
 
@@ -110,8 +144,12 @@ class SliceSet:
             LabelledSlice(picture, truth, stack.full_size)
             for picture, truth in zip(images, targets, strict=True)
         )
+        self.sources.extend((selection.case, stored) for stored in chosen)
         upright = image.oriented(PLANES[recipe.sampling.plane])
-        self._spacings.append([float(value) for value in upright.spacing])
+        column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
+        self._spacings.append([column_mm, row_mm, slice_mm])
+        rows, columns = upright.voxels.shape[1:]
+        self._fields_of_view.append([rows * row_mm, columns * column_mm])
         self._intensities.append(
             np.concatenate([upright.voxels[index, ::4, ::4].ravel() for index in indices])
         )
@@ -152,3 +190,7 @@ def as_batch(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
     labels = torch.arange(1, recipe.output_channels + 1, device=targets.device)
     planes = (targets[:, None] == labels[None, :, None, None]).float()
     return Batch(images, planes, (targets[:, None] != IGNORE).float())
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float]:
+    return [round(float(value), digits) for value in values]

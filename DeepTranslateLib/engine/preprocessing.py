@@ -6,6 +6,7 @@ slices it took, at which size, and puts outputs back exactly there.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ class SliceStack:
     def index(self, stored: int) -> int:
         """Place in the stack of the slice that the volume stores at this index."""
         return len(self) - 1 - stored if self.flipped else stored
+
+    def alone(self, index: int) -> SliceStack:
+        """One slice of the stack, copied out of the volume and prepared as it is there."""
+        mask = self.body.mask
+        if mask is not None:
+            place = index // self.body.steps[0]
+            mask = mask[place : place + 1].copy()
+        return dataclasses.replace(
+            self,
+            voxels=self.voxels[index : index + 1].copy(),
+            body=dataclasses.replace(self.body, mask=mask),
+        )
 
     def images(self, indices: Sequence[int]) -> Tensor:
         """What the network sees of these slices of the stack: (len(indices), 1, *size) fp32."""
@@ -108,6 +121,16 @@ def channels_of_values(values: np.ndarray, recipe: Recipe) -> np.ndarray:
     if recipe.target.ignore is not None:
         lookup[recipe.target.ignore] = IGNORE
     return lookup[values.astype(np.int64)]
+
+
+def values_of_channels(channels: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Label map values (uint8) of channels (0 none, n the nth label, 255 ignored), any shape."""
+    lookup = np.zeros(256, dtype=np.uint8)
+    for channel, label in enumerate(recipe.target.labels, start=1):
+        lookup[channel] = label.value
+    if recipe.target.ignore is not None:
+        lookup[IGNORE] = recipe.target.ignore
+    return lookup[channels]
 
 
 def slice_stack(image: Image, recipe: Recipe) -> SliceStack:

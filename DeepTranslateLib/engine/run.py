@@ -1,40 +1,45 @@
 """A training run: from a cohort to a model file, in one folder.
 
 The folder holds `recipe.json` (with every value that was used), `cohort.json` (which slices of
-which files trained and validated), `events.jsonl`, `checkpoints/` and, in the end,
+which files trained and validated), `events.jsonl`, `checkpoints/`, `previews/` and, in the end,
 `model.dtmodel`. A run that was killed goes on when it is started again with the same arguments.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib.metadata
 import json
-import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
+import torch
 
-import DeepTranslateLib
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, place
 from DeepTranslateLib.engine.evaluation import evaluate
+from DeepTranslateLib.engine.export import write_weights
+from DeepTranslateLib.engine.finetuning import initial_spacing, initial_weights
+from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.preprocessing import resolve_spacing
+from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.training import Trainer
 from DeepTranslateLib.engine.translation import Translator
-from DeepTranslateLib.jobs import STOP_FILE, Events, EventSink
-from DeepTranslateLib.model import Card, Model, read_model, write_model
-from DeepTranslateLib.recipe import Recipe, write_recipe
-
-MODEL_NAME = "model.dtmodel"
+from DeepTranslateLib.jobs import FINISH_FILE, STOP_FILE, Events, EventSink
+from DeepTranslateLib.model import Model, read_model
+from DeepTranslateLib.recipe import Recipe, RecipeError, read_recipe, write_recipe
+from DeepTranslateLib.runfolder import (
+    COHORT_FILE,
+    EVENTS_FILE,
+    LAST_CHECKPOINT,
+    MODEL_FILE,
+    RECIPE_FILE,
+)
 
 
 def train(
@@ -45,8 +50,14 @@ def train(
     sink: EventSink | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
+    initial: Model | None = None,
 ) -> Model:
     """Train a recipe on a cohort, or go on with the training that the folder holds.
+
+    Two files ask something of a running training: `stop` to save a checkpoint at the next step
+    and raise Stopped, `finish` to end after the current epoch and make the model of the best one.
+    Both may be there before it starts, and are gone when it ends. A training that was finished so
+    goes on to the recipe's epochs when it is started again.
 
     Args:
         recipe: What to train.
@@ -54,8 +65,11 @@ def train(
         folder: The run's folder, created where it does not exist.
         device: "auto", "cpu", "cuda" or "mps".
         sink: Called with each event.
-        should_stop: Asked after each step. A file named `stop` in the folder says yes, too.
+        should_stop: Asked after each step, like the file `stop`.
         checkpoint_seconds: Least time between two checkpoints.
+        initial: A model to start from, whose network has the shape of the recipe's. A pixel size
+            of "auto" is then the model's, where both see the same plane. A run that goes on needs
+            it no longer, and takes no other.
 
     Returns:
         The model at the best validation, `folder/model.dtmodel`.
@@ -63,14 +77,103 @@ def train(
     Raises:
         CohortError: The cohort has faults; the message is their table.
         DeviceError: There is no such device.
-        TrainingError: Training diverged, or the folder holds a run on other data.
+        ModelError: The initial model cannot be read.
+        TrainingError: Training diverged, the initial model does not fit, or the folder holds a
+            run on other data.
         Stopped: It was asked to stop, and saved a checkpoint.
     """
     folder = Path(folder)
     torch_device = choose_device(device)
+    start = None if initial is None else initial_weights(initial, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / STOP_FILE).unlink(missing_ok=True)
-    events = Events(folder / "events.jsonl", sink)
+    try:
+        return _train(
+            recipe,
+            cohort,
+            folder,
+            torch_device,
+            Events(folder / EVENTS_FILE, sink),
+            should_stop,
+            checkpoint_seconds,
+            initial,
+            start,
+        )
+    finally:
+        # Not when it starts: whoever asked while the engine was loading has asked, too.
+        for name in (STOP_FILE, FINISH_FILE):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _train(
+    recipe: Recipe,
+    cohort: Cohort,
+    folder: Path,
+    device: torch.device,
+    events: Events,
+    should_stop: Callable[[], bool],
+    checkpoint_seconds: float,
+    initial: Model | None,
+    start: InitialWeights | None,
+) -> Model:
+    _check(cohort, recipe, events)
+    training = recipe.training
+    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
+    events.emit("split", **_split_counts(split), note=split.note)
+    recipe = _resolved(recipe, split, folder, initial)
+    cache = folder / "cache"
+    training_set = SliceSet(split.training, recipe, cache)
+    validation_set = SliceSet(split.validation, recipe, cache / "validation")
+    trainer = Trainer(
+        recipe,
+        training_set,
+        validation_set,
+        folder,
+        device,
+        events,
+        should_stop=lambda: should_stop() or (folder / STOP_FILE).exists(),
+        checkpoint_seconds=checkpoint_seconds,
+        should_finish=(folder / FINISH_FILE).exists,
+        after_epoch=Previews(folder, recipe, validation_set, device, events),
+        initial=start,
+    )
+    about = {**_split_counts(split), "training": training_set.fingerprint()}
+    if trainer.initial is not None:
+        about["initial_model"] = trainer.initial
+    # Not before the trainer has accepted the folder's checkpoint as one of this run.
+    write_recipe(recipe, folder / RECIPE_FILE)
+    _write_cohort(split, about, folder / COHORT_FILE)
+    weights = trainer.run()
+    network = build_network(recipe)
+    network.load_state_dict(weights)
+    events.emit("validating")
+    translator = Translator(place(network, recipe, device), recipe, device)
+    progress = trainer.progress
+    found = {
+        **evaluate(translator, split.validation),
+        "loss": progress.history[progress.best_epoch]["validation_loss"],
+    }
+    about["training_seconds"] = round(trainer.seconds, 1)
+    path = write_weights(
+        folder / MODEL_FILE,
+        recipe,
+        progress.best_epoch + 1,
+        {"validation": found},
+        about,
+        weights,
+    )
+    shutil.rmtree(cache, ignore_errors=True)
+    model = read_model(path)
+    events.emit(
+        "finished",
+        model=str(path),
+        best_epoch=model.card.epoch,
+        metrics=model.card.metrics,
+        finished_early=not trainer.is_complete,
+    )
+    return model
+
+
+def _check(cohort: Cohort, recipe: Recipe, events: Events) -> None:
     events.emit("checking_cohort", cases=len(cohort.cases))
     faults = check_cohort(cohort, recipe)
     errors = [fault for fault in faults if fault.severity == "error"]
@@ -80,66 +183,30 @@ def train(
         )
     for fault in faults:
         events.emit("warning", subject=fault.subject, message=f"{fault.found} {fault.advice}")
-    training = recipe.training
-    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
-    events.emit("split", **_split_counts(split), note=split.note)
-    recipe = _resolved(recipe, split)
-    cache = folder / "cache"
-    training_set = SliceSet(split.training, recipe, cache)
-    validation_set = SliceSet(split.validation, recipe, cache / "validation")
-    trainer = Trainer(
-        recipe,
-        training_set,
-        validation_set,
-        folder,
-        torch_device,
-        events,
-        should_stop=lambda: should_stop() or (folder / STOP_FILE).exists(),
-        checkpoint_seconds=checkpoint_seconds,
-    )
-    # Not before the trainer has accepted the folder's checkpoint as one of this run.
-    write_recipe(recipe, folder / "recipe.json")
-    _write_split(split, folder / "cohort.json")
-    weights = trainer.run()
-    network = build_network(recipe)
-    network.load_state_dict(weights)
-    events.emit("validating")
-    translator = Translator(place(network, recipe, torch_device), recipe, torch_device)
-    best = trainer.progress.history[trainer.progress.best_epoch]
-    card = Card(
-        name=recipe.title or recipe.name,
-        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        deeptranslate=DeepTranslateLib.__version__,
-        epoch=trainer.progress.best_epoch + 1,
-        seed=training.seed,
-        metrics={
-            "validation": {
-                **evaluate(translator, split.validation),
-                "loss": best["validation_loss"],
-            }
-        },
-        cohort={
-            **_split_counts(split),
-            "training": training_set.fingerprint(),
-            "training_seconds": round(trainer.seconds, 1),
-        },
-        versions=_versions(),
-    )
-    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-    path = write_model(folder / MODEL_NAME, recipe, card, save(contiguous))
-    shutil.rmtree(cache, ignore_errors=True)
-    events.emit("finished", model=str(path), best_epoch=card.epoch, metrics=card.metrics)
-    return read_model(path)
 
 
-def _resolved(recipe: Recipe, split: Split) -> Recipe:
-    """The recipe with the pixel size that "auto" stands for with the training images."""
+def _resolved(recipe: Recipe, split: Split, folder: Path, initial: Model | None) -> Recipe:
+    """The recipe with the pixel size that "auto" stands for in this run."""
     if recipe.preprocessing.spacing != "auto":
         return recipe
-    images = (selection.case.read_image() for selection in split.training)
-    spacing = resolve_spacing(recipe, images)
+    spacing: float | str | None = None
+    if (folder / LAST_CHECKPOINT).is_file():
+        spacing = _spacing_before(folder / RECIPE_FILE)
+    if spacing is None and initial is not None:
+        spacing = initial_spacing(initial, recipe)
+    if spacing is None:
+        images = (selection.case.read_image() for selection in split.training)
+        spacing = resolve_spacing(recipe, images)
     preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
     return dataclasses.replace(recipe, preprocessing=preprocessing)
+
+
+def _spacing_before(path: Path) -> float | str | None:
+    """The pixel size that a run which goes on has had; None where it cannot be read."""
+    try:
+        return read_recipe(path).preprocessing.spacing
+    except (RecipeError, OSError):
+        return None
 
 
 def _split_counts(split: Split) -> dict[str, Any]:
@@ -150,8 +217,9 @@ def _split_counts(split: Split) -> dict[str, Any]:
     }
 
 
-def _write_split(split: Split, path: Path) -> None:
-    content = {
+def _write_cohort(split: Split, about: dict[str, Any], path: Path) -> None:
+    """Write which slices do what, and what cards say of them under "card"."""
+    content: dict[str, Any] = {
         name: [
             {
                 "subject": selection.case.subject,
@@ -164,13 +232,6 @@ def _write_split(split: Split, path: Path) -> None:
         ]
         for name in ("training", "validation", "test")
     }
+    content["card"] = about
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    packages = ("monai", "numpy", "SimpleITK", "torch")
-    return {
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
-    }

@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
 from DeepTranslateLib.engine.checkpoint import load_state, save_state
-from DeepTranslateLib.engine.dataset import SliceSet, as_batch, collate
-from DeepTranslateLib.engine.device import autocast, without_denormals
-from DeepTranslateLib.engine.methods import Batch, build_method
-from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
+from DeepTranslateLib.engine.dataset import SliceSet
+from DeepTranslateLib.engine.device import without_denormals
+from DeepTranslateLib.engine.learner import InitialWeights, Learner
+from DeepTranslateLib.engine.memory import memory_use
+from DeepTranslateLib.engine.metrics import mean_of_known
 from DeepTranslateLib.engine.sampling import epoch_order, random_state
-from DeepTranslateLib.engine.translation import channels_of
 from DeepTranslateLib.jobs import Events, Stopped
 from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.runfolder import BEST_CHECKPOINT, LAST_CHECKPOINT, kept_checkpoint
+
+AfterEpoch = Callable[[nn.Module, int, bool], None]
 
 
 class TrainingError(RuntimeError):
@@ -62,6 +63,10 @@ class Trainer:
         events: Told of the start, of each epoch and, at most twice a second, of steps.
         should_stop: Asked after each step; when it says yes, a checkpoint is saved.
         checkpoint_seconds: Least time between two checkpoints.
+        should_finish: Asked after each epoch; when it says yes, that epoch was the last.
+        after_epoch: Given the translating network (not to be changed), the epoch (from 0) and
+            whether it is the last one.
+        initial: Weights to start from; a run that goes on has started already.
 
     Raises:
         TrainingError: The folder's checkpoint is of another run.
@@ -78,6 +83,9 @@ class Trainer:
         events: Events,
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_seconds: float = 15.0,
+        should_finish: Callable[[], bool] = lambda: False,
+        after_epoch: AfterEpoch = lambda network, epoch, last: None,
+        initial: InitialWeights | None = None,
     ) -> None:
         self._recipe = recipe
         self._training = training
@@ -85,31 +93,27 @@ class Trainer:
         self._device = device
         self._events = events
         self._should_stop = should_stop
+        self._should_finish = should_finish
+        self._after_epoch = after_epoch
         self._checkpoint_seconds = checkpoint_seconds
-        self._last_path = folder / "checkpoints" / "last.safetensors"
-        self._best_path = folder / "checkpoints" / "best.safetensors"
-        torch.manual_seed(recipe.training.seed)
-        self._method = build_method(recipe, device)
-        translator = self._method.networks[self._method.translator]
-        decay = recipe.training.ema
-        self._average = (
-            AveragedModel(translator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-            if decay is not None
-            else None
-        )
-        half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
-        self._scaler = torch.amp.GradScaler("cuda", enabled=half)
-        self._weights = [
+        self._folder = folder
+        self._last_path = folder / LAST_CHECKPOINT
+        self._learner = Learner(recipe, device, initial)
+        self._order_weights = [
             recipe.sampling.foreground_weight if piece.has_foreground else 1.0
             for piece in training.slices
         ]
         self.progress = Progress()
+        self.initial = None if initial is None else initial.origin
         self._best: dict[str, Tensor] = {}
         self._best_is_saved = True
         self._saved_at = self._started_at = self._reported_at = time.monotonic()
         self._resumed = self._last_path.is_file()
         if self._resumed:
             self._restore(load_state(self._last_path))
+        elif initial is not None:
+            # From here on the run goes on by itself, even where the initial model is gone.
+            self._save()
 
     @without_denormals()
     def run(self) -> dict[str, Tensor]:
@@ -131,32 +135,38 @@ class Trainer:
             validation_slices=len(self._validation),
             device=str(self._device),
         )
-        while self.progress.epoch < self._recipe.training.epochs and not self._is_exhausted():
+        finishing = False
+        while not self.is_complete and not finishing:
             self._train_epoch()
             self._finish_epoch()
+            finishing = self._should_finish()
+            last = finishing or self.is_complete
+            self._after_epoch(self._learner.translator, self.progress.epoch - 1, last)
             if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
                 self._save()
         self._save()
         return self._best
 
-    def _is_exhausted(self) -> bool:
-        patience = self._recipe.training.patience
-        return patience is not None and self.progress.epoch - 1 - self.progress.best_epoch >= (
-            patience
-        )
+    @property
+    def is_complete(self) -> bool:
+        """Whether all epochs are done, or as many without a better one as the recipe bears."""
+        epoch, patience = self.progress.epoch, self._recipe.training.patience
+        if patience is not None and epoch - 1 - self.progress.best_epoch >= patience:
+            return True
+        return epoch >= self._recipe.training.epochs
 
     def _train_epoch(self) -> None:
         progress, training = self.progress, self._recipe.training
-        order = epoch_order(self._weights, training.seed, progress.epoch)
+        order = epoch_order(self._order_weights, training.seed, progress.epoch)
         steps = -(-len(order) // training.batch_size)
-        self._set_learning_rate()
-        for network in self._method.networks.values():
-            network.train()
+        self._learner.begin_epoch(progress.epoch)
         while progress.step < steps:
             first = progress.step * training.batch_size
-            batch = self._augmented(order[first : first + training.batch_size])
-            losses = self._method.training_step(batch, self._update)
-            loss = float(losses["loss"])
+            chosen = order[first : first + training.batch_size]
+            loss = self._learner.step(
+                [self._training.slices[index] for index in chosen],
+                random_state(training.seed, progress.epoch, progress.step),
+            )
             self._refuse_divergence("loss", loss)
             progress.loss_sum += loss
             progress.step += 1
@@ -177,18 +187,16 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        loss, dice = self._validate()
+        loss, dice = self._learner.validate(self._validation.slices)
         self._refuse_divergence("validation loss", loss)
         monitor = self._recipe.training.monitor
         value = -mean_of_known(dice) if monitor == "dice" else loss
         # The first epoch is kept whatever its value: Dice is NaN where no label is to be found.
         if value < progress.best_value or not self._best:
             progress.best_value, progress.best_epoch = value, progress.epoch
-            self._best = {
-                name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in self._translator().state_dict().items()
-            }
+            self._best = self._learner.weights()
             self._best_is_saved = False
+        self._keep_weights()
         names = [label.name for label in self._recipe.target.labels]
         record = {
             "epoch": progress.epoch,
@@ -208,70 +216,15 @@ class Trainer:
             **record,
             epochs=self._recipe.training.epochs,
             seconds=round(self.seconds, 3),
+            memory=memory_use(self._device),
         )
 
-    def _augmented(self, chosen: list[int]) -> Batch:
-        progress, augmentation = self.progress, self._recipe.augmentation
-        random = random_state(self._recipe.training.seed, progress.epoch, progress.step)
-        # Dropout and the like draw from torch's own generator.
-        torch.manual_seed(int(random.integers(2**62)))
-        slices = [self._training.slices[index] for index in chosen]
-        changes = [sample_change(augmentation, piece.full_size, random) for piece in slices]
-        images, targets = collate(slices)
-        # A square as long as the longest side, so that a turned body stays in view.
-        side = max(max(piece.size) for piece in slices)
-        images, targets = apply_changes(
-            images.to(self._device, non_blocking=True),
-            targets.to(self._device, non_blocking=True),
-            [piece.size for piece in slices],
-            changes,
-            (side, side),
-        )
-        return as_batch(images, targets, self._recipe)
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        optimizer = self._method.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
-        clip = self._recipe.optimizer.gradient_clip
-        if clip is not None:
-            self._scaler.unscale_(optimizer)
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, clip)
-        self._scaler.step(optimizer)
-        self._scaler.update()
-        if self._average is not None and name == self._method.translator:
-            self._average.update_parameters(self._method.networks[name])
-
-    @torch.inference_mode()
-    def _validate(self) -> tuple[float, list[float]]:
-        """Loss, averaged over slices, and Dice of each label on the slices as they are."""
-        network = self._translator().eval()
-        counter = DiceCounter(len(self._recipe.target.labels))
-        total = 0.0
-        for piece in self._validation.slices:
-            images, targets = (tensor.to(self._device) for tensor in collate([piece]))
-            batch = as_batch(images, targets, self._recipe)
-            with autocast(self._device):
-                output = network(batch.images)[0]
-            total += float(self._method.validation_loss(output, batch))
-            if targets.dtype == torch.uint8:
-                counter.add(channels_of(output), targets)
-        return total / len(self._validation), counter.dice()
-
-    def _translator(self) -> nn.Module:
-        if self._average is not None:
-            return self._average.module
-        return self._method.networks[self._method.translator]
-
-    def _set_learning_rate(self) -> None:
-        optimizer, training = self._recipe.optimizer, self._recipe.training
-        rate = optimizer.learning_rate
-        if optimizer.schedule == "poly":
-            rate *= (1 - self.progress.epoch / training.epochs) ** 0.9
-        for each in self._method.optimizers.values():
-            for group in each.param_groups:
-                group["lr"] = rate
+    def _keep_weights(self) -> None:
+        every, epoch = self._recipe.training.keep_every, self.progress.epoch
+        if every is not None and (epoch + 1) % every == 0:
+            path = self._folder / kept_checkpoint(epoch + 1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_state(path, {"weights": self._learner.weights(), "epoch": epoch})
 
     def _report_step(self, steps: int, loss: float) -> None:
         now = time.monotonic()
@@ -285,6 +238,7 @@ class Trainer:
                 steps=steps,
                 loss=loss,
                 seconds=round(self.seconds, 3),
+                memory=memory_use(self._device),
             )
 
     @property
@@ -295,14 +249,13 @@ class Trainer:
     def _save(self) -> None:
         self._last_path.parent.mkdir(parents=True, exist_ok=True)
         if not self._best_is_saved:
-            save_state(self._best_path, {"weights": self._best, "epoch": self.progress.best_epoch})
+            best = {"weights": self._best, "epoch": self.progress.best_epoch}
+            save_state(self._folder / BEST_CHECKPOINT, best)
             self._best_is_saved = True
         state = {
             "identity": self._identity(),
-            "networks": {n: net.state_dict() for n, net in self._method.networks.items()},
-            "average": None if self._average is None else self._average.state_dict(),
-            "optimizers": {n: opt.state_dict() for n, opt in self._method.optimizers.items()},
-            "scaler": self._scaler.state_dict(),
+            "initial": self.initial,
+            **self._learner.state(),
             "best": self._best,
             "progress": {**vars(self.progress), "seconds": self.seconds},
         }
@@ -312,24 +265,25 @@ class Trainer:
     def _restore(self, state: Any) -> None:
         for what, now in self._identity().items():
             if state["identity"].get(what) != now:
-                raise TrainingError(
-                    f"The checkpoint {self._last_path} was made with another {what} than the one "
-                    "given now, so going on from it would mix two trainings. Train into a new "
-                    "folder, or give the same recipe, seed and images again."
-                )
-        for name, network in self._method.networks.items():
-            network.load_state_dict(state["networks"][name])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
-        for name, optimizer in self._method.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self._scaler.load_state_dict(state["scaler"])
+                raise self._another(what)
+        # Not given again, the initial model is what it was.
+        if self.initial is not None and self.initial != state.get("initial"):
+            raise self._another("initial model")
+        self.initial = state.get("initial")
+        self._learner.restore(state)
         self._best = state["best"]
         self.progress = Progress(**state["progress"])
 
+    def _another(self, what: str) -> TrainingError:
+        return TrainingError(
+            f"The checkpoint {self._last_path} was made with another {what} than the one "
+            "given now, so going on from it would mix two trainings. Train into a new "
+            "folder, or give the same recipe, seed and images again."
+        )
+
     def _identity(self) -> dict[str, str]:
-        """What must be the same for a run to go on; a run may be given more epochs."""
-        recipe = self._recipe.with_training(epochs=1, patience=None)
+        """What must be the same for a run to go on; it may be given more epochs, and keep more."""
+        recipe = self._recipe.with_training(epochs=1, patience=None, keep_every=None)
         return {
             "recipe": repr(recipe),
             "set of training slices": self._training.digest,

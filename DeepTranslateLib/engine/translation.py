@@ -62,7 +62,17 @@ class Translator:
             On the input's grid: a uint8 label map with the recipe's values, or a float32 volume
             in the recipe's units. What the body crop left out is background, or the lowest value.
         """
-        stack = slice_stack(image, self.recipe)
+        output = self.translate_stack(slice_stack(image, self.recipe), progress)
+        upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
+        return image.with_voxels(upright.oriented(image.orientation).voxels)
+
+    def translate_stack(self, stack: SliceStack, progress: Progress | None = None) -> np.ndarray:
+        """Translate whole slices: values as of `translate`, (slices, rows, columns) of the stack.
+
+        Args:
+            stack: Made with the translator's recipe.
+            progress: As for `translate`.
+        """
         target = self.recipe.target
         if target.kind == "labels":
             values = np.array([0, *(label.value for label in target.labels)], dtype=np.uint8)
@@ -80,8 +90,7 @@ class Translator:
             done += len(indices)
             if progress is not None:
                 progress(done, len(stack))
-        upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
-        return image.with_voxels(upright.oriented(image.orientation).voxels)
+        return output
 
     def slices(
         self, stack: SliceStack, indices: Sequence[int]

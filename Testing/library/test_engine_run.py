@@ -213,6 +213,7 @@ def test_the_folder_holds_recipe_cohort_events_checkpoints_and_model(done: Any) 
         "cohort.json",
         "events.jsonl",
         "model.dtmodel",
+        "previews",
         "recipe.json",
     ]
 
@@ -260,7 +261,9 @@ def test_the_model_is_that_of_the_best_epoch_not_of_the_last(
 def test_listener_and_file_have_the_same_events_from_the_check_to_the_end(done: Any) -> None:
     folder, model, heard = done
     assert read_events(folder / "events.jsonl") == heard
-    names = [event["event"] for event in heard if event["event"] not in ("warning", "step")]
+    names = [
+        event["event"] for event in heard if event["event"] not in ("warning", "step", "preview")
+    ]
     assert names == [
         *("checking_cohort", "split", "training_started"),
         *("epoch",) * 4,

@@ -1,0 +1,180 @@
+"""A recipe's networks with all that learning changes: one step, one validation, their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
+from DeepTranslateLib.engine.dataset import LabelledSlice, as_batch, collate
+from DeepTranslateLib.engine.device import autocast
+from DeepTranslateLib.engine.methods import build_method
+from DeepTranslateLib.engine.metrics import DiceCounter
+from DeepTranslateLib.engine.translation import channels_of
+from DeepTranslateLib.recipe import Augmentation, Recipe
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """First weights of a training.
+
+    Attributes:
+        weights: Of the translating network; they must fit.
+        origin: The `name` of the model they are from and their `weights_sha256`.
+    """
+
+    weights: Mapping[str, Tensor]
+    origin: dict[str, str]
+
+
+class Learner:
+    """Learns from batches of slices by the method of a recipe.
+
+    Args:
+        recipe: What to learn; its seed gives the networks' first weights.
+        device: Where to compute.
+        initial: First weights of the translating network instead.
+    """
+
+    def __init__(
+        self, recipe: Recipe, device: torch.device, initial: InitialWeights | None = None
+    ) -> None:
+        self._recipe = recipe
+        self._device = device
+        torch.manual_seed(recipe.training.seed)
+        self._method = build_method(recipe, device)
+        translator = self._method.networks[self._method.translator]
+        if initial is not None:
+            translator.load_state_dict(initial.weights)
+        decay = recipe.training.ema
+        self._average = (
+            AveragedModel(translator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            if decay is not None
+            else None
+        )
+        half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
+        self._scaler = torch.amp.GradScaler("cuda", enabled=half)
+
+    @property
+    def translator(self) -> nn.Module:
+        """The network that translates: the average of its weights where the recipe asks so."""
+        if self._average is not None:
+            return self._average.module
+        return self._method.networks[self._method.translator]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Make the networks ready to learn, at the learning rate of this epoch (from 0)."""
+        optimizer = self._recipe.optimizer
+        rate = optimizer.learning_rate
+        if optimizer.schedule == "poly":
+            rate *= (1 - epoch / self._recipe.training.epochs) ** 0.9
+        for each in self._method.optimizers.values():
+            for group in each.param_groups:
+                group["lr"] = rate
+        for network in self._method.networks.values():
+            network.train()
+
+    def step(self, slices: Sequence[LabelledSlice], random: np.random.Generator) -> float:
+        """Learn from one batch of slices, augmented; returns the loss.
+
+        Args:
+            slices: The batch.
+            random: All that is random in this step is drawn from it.
+        """
+        # Dropout and the like draw from torch's own generator.
+        torch.manual_seed(int(random.integers(2**62)))
+        images, targets = augmented_slices(slices, self._recipe.augmentation, random, self._device)
+        batch = as_batch(images, targets, self._recipe)
+        return float(self._method.training_step(batch, self._update)["loss"])
+
+    @torch.inference_mode()
+    def validate(self, slices: Sequence[LabelledSlice]) -> tuple[float, list[float]]:
+        """Loss, averaged over slices, and Dice of each label on the slices as they are."""
+        network = self.translator.eval()
+        counter = DiceCounter(len(self._recipe.target.labels))
+        total = 0.0
+        for piece in slices:
+            images, targets = (tensor.to(self._device) for tensor in collate([piece]))
+            batch = as_batch(images, targets, self._recipe)
+            with autocast(self._device):
+                output = network(batch.images)[0]
+            total += float(self._method.validation_loss(output, batch))
+            if targets.dtype == torch.uint8:
+                counter.add(channels_of(output), targets)
+        return total / len(slices), counter.dice()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the translating network's weights, on the CPU."""
+        return {
+            name: tensor.detach().to("cpu", copy=True)
+            for name, tensor in self.translator.state_dict().items()
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All that later steps depend on."""
+        return {
+            "networks": {n: net.state_dict() for n, net in self._method.networks.items()},
+            "average": None if self._average is None else self._average.state_dict(),
+            "optimizers": {n: opt.state_dict() for n, opt in self._method.optimizers.items()},
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state that `state` gave."""
+        for name, network in self._method.networks.items():
+            network.load_state_dict(state["networks"][name])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        for name, optimizer in self._method.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        optimizer = self._method.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        clip = self._recipe.optimizer.gradient_clip
+        if clip is not None:
+            self._scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, clip)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        if self._average is not None and name == self._method.translator:
+            self._average.update_parameters(self._method.networks[name])
+
+
+def augmented_slices(
+    slices: Sequence[LabelledSlice],
+    augmentation: Augmentation,
+    random: np.random.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Slices of one batch, each changed at random, on a square as long as the longest side.
+
+    Args:
+        slices: At least one.
+        augmentation: What may be changed, and how far.
+        random: Where the changes are drawn from, slice by slice.
+        device: Where to compute.
+
+    Returns:
+        Images (B, 1, S, S) fp32 and targets (B, S, S) uint8 or (B, 1, S, S) fp32.
+    """
+    changes = [sample_change(augmentation, piece.full_size, random) for piece in slices]
+    images, targets = collate(slices)
+    # A square, so that a turned body stays in view.
+    side = max(max(piece.size) for piece in slices)
+    return apply_changes(
+        images.to(device, non_blocking=True),
+        targets.to(device, non_blocking=True),
+        [piece.size for piece in slices],
+        changes,
+        (side, side),
+    )

@@ -1,0 +1,136 @@
+"""How well one slice is translated after each epoch, for whoever watches a training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from DeepTranslateLib.engine.dataset import SliceSet
+from DeepTranslateLib.engine.preprocessing import (
+    PLANES,
+    SliceStack,
+    channels_of_values,
+    slice_stack,
+    values_of_channels,
+)
+from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.files import write_image
+from DeepTranslateLib.jobs import Events
+from DeepTranslateLib.recipe import Recipe
+
+FOLDER = "previews"
+KEPT = 20
+_SECONDS = 5.0
+_SHARE = 0.025  # of the time of a training that previews may take
+
+
+class Previews:
+    """Translates one validation slice, the one with most to see, after an epoch.
+
+    After the first epoch and the last one, and between them as often as a watcher can follow and
+    the training can bear. Writes images of one slice, in their place in the patient, to
+    `folder/previews`: `input.nrrd` and `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of the last
+    epochs.
+
+    Args:
+        folder: The run's folder.
+        recipe: With its spacing resolved.
+        validation: The slices to choose from.
+        device: Where the network is.
+        events: Told of each preview.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        validation: SliceSet,
+        device: torch.device,
+        events: Events,
+    ) -> None:
+        self._folder = folder
+        self._recipe = recipe
+        self._validation = validation
+        self._device = device
+        self._events = events
+        self._next = -float("inf")
+        self._chosen: tuple[SliceStack, Image] | None = None
+
+    def __call__(self, network: nn.Module, epoch: int, last: bool) -> None:
+        """Write a preview, if it is time for one.
+
+        Args:
+            network: What translates.
+            epoch: The one just done, from 0.
+            last: No other will follow.
+        """
+        if not last and time.monotonic() < self._next:
+            return
+        if self._chosen is None:
+            self._chosen = self._choose()
+        stack, image = self._chosen
+        started = time.monotonic()
+        translator = Translator(network, self._recipe, self._device)
+        prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
+        output = translator.translate_stack(stack)
+        write_image(_like(image, output, self._plane), self._folder / prediction)
+        self._drop_old()
+        self._events.emit(
+            "preview",
+            epoch=epoch,
+            input=f"{FOLDER}/input.nrrd",
+            target=f"{FOLDER}/target.nrrd",
+            prediction=prediction,
+        )
+        now = time.monotonic()
+        self._next = now + max(_SECONDS, (now - started) / _SHARE)
+
+    @property
+    def _plane(self) -> str:
+        return PLANES[self._recipe.sampling.plane]
+
+    def _choose(self) -> tuple[SliceStack, Image]:
+        """Write input and target; returns the slice as a stack and as it is stored."""
+        contents = [piece.content for piece in self._validation.slices]
+        case, stored = self._validation.sources[int(np.argmax(contents))]
+        whole = case.read_image()
+        stack = slice_stack(whole, self._recipe)
+        index = stack.index(stored)
+        image = _one_slice(whole, index, self._plane)
+        target = _one_slice(case.read_target(), index, self._plane).oriented(image.orientation)
+        if self._recipe.target.kind == "labels":
+            channels = channels_of_values(target.voxels, self._recipe)
+            target = target.with_voxels(values_of_channels(channels, self._recipe))
+        (self._folder / FOLDER).mkdir(exist_ok=True)
+        write_image(image, self._folder / FOLDER / "input.nrrd")
+        write_image(target, self._folder / FOLDER / "target.nrrd")
+        return stack.alone(index), image
+
+    def _drop_old(self) -> None:
+        names = sorted((self._folder / FOLDER).glob("epoch_*.nrrd"), key=_epoch_of)
+        for path in names[:-KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def _one_slice(image: Image, index: int, plane: str) -> Image:
+    """A slice of an image's upright stack, as the image stores it, copied out of it."""
+    upright = image.oriented(plane)
+    columns, rows, _ = upright.shape[::-1]
+    piece = upright.cropped((0, 0, index), (columns, rows, index + 1)).oriented(image.orientation)
+    return piece.with_voxels(piece.voxels.copy())
+
+
+def _like(image: Image, output: np.ndarray, plane: str) -> Image:
+    """The output of an upright stack on the grid of the image it was made from."""
+    upright = image.oriented(plane).with_voxels(output)
+    return image.with_voxels(upright.oriented(image.orientation).voxels)
+
+
+def _epoch_of(path: Path) -> int:
+    number = path.stem.removeprefix("epoch_")
+    return int(number) if number.isdigit() else 0
