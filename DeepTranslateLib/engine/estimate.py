@@ -1,0 +1,222 @@
+"""How long a training will take and how much memory it needs, measured before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection, split_cohort
+from DeepTranslateLib.cohort.case import stack_axis
+from DeepTranslateLib.cohort.check import check_cohort, faults_table
+from DeepTranslateLib.engine.dataset import SliceSet
+from DeepTranslateLib.engine.device import choose_device, without_denormals
+from DeepTranslateLib.engine.learner import Learner
+from DeepTranslateLib.engine.memory import memory_use
+from DeepTranslateLib.engine.preprocessing import resolve_spacing
+from DeepTranslateLib.engine.sampling import epoch_order, random_state
+from DeepTranslateLib.recipe import Recipe
+
+_READING_SECONDS = 3.0
+_STEP_SECONDS = 5.0
+_MOST_STEPS = 40
+_SLICES_OF_A_CASE = 4
+
+
+def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, Any]:
+    """Measure some real steps and a validation, and reckon from them; nothing is kept.
+
+    Reads as many cases as a few seconds allow, at least one of each side of the split. Where not
+    all are read and the cohort does not name the labelled slices, their number is reckoned, too.
+
+    Args:
+        recipe: What would be trained.
+        cohort: On what.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        `seconds_per_epoch` (steps and validation), `seconds` (all epochs and reading the cohort;
+        patience may end a training sooner), `memory_bytes` and `memory_total_bytes` (of the GPU,
+        or of the machine), `parameters` of the network, `training_slices`, `validation_slices`,
+        `device` and `steps_measured`.
+
+    Raises:
+        CohortError: What was read has faults; the message is their table.
+        ImageError: A file cannot be read.
+        DeviceError: There is no such device.
+        torch.OutOfMemoryError: A step does not fit on the device.
+    """
+    torch_device = choose_device(device)
+    training = recipe.training
+    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
+    held: dict[Case, Case] = {}
+    sides = [_Side(part, recipe, held) for part in (split.training, split.validation)]
+    _read_in_turn(sides)
+    _refuse_faults([selection for side in sides for selection in side.read], recipe)
+    recipe = _resolved(recipe, sides[0])
+    with tempfile.TemporaryDirectory(prefix="deeptranslate-") as folder:
+        sets = [SliceSet(side.some(), recipe, Path(folder) / "cache") for side in sides]
+        if torch_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(torch_device)
+        learner = Learner(recipe, torch_device)
+        steps = _step_seconds(learner, sets[0], recipe)
+        validation = _validation_seconds(learner, sets[1])
+        memory = memory_use(torch_device)
+        used = memory["used"]
+        if memory["kind"] == "process":
+            # Of the slices, only those that were measured are in it.
+            used += sum(
+                (side.slices - len(slices)) * _bytes_of_a_slice(slices)
+                for side, slices in zip(sides, sets, strict=True)
+            )
+    step = float(np.median(steps))
+    steps_of_an_epoch = -(-sides[0].slices // training.batch_size)
+    epoch = steps_of_an_epoch * step + sides[1].slices * validation
+    # Checked, read, and the validation read and translated once more for the model's card.
+    around = sum(side.reading_seconds for side in sides) * 2 + sides[1].slices * validation
+    return {
+        "seconds_per_epoch": epoch,
+        "seconds": epoch * training.epochs + around,
+        "memory_bytes": int(used),
+        "memory_total_bytes": memory["total"],
+        "parameters": sum(p.numel() for p in learner.translator.parameters()),
+        "training_slices": sides[0].slices,
+        "validation_slices": sides[1].slices,
+        "device": str(torch_device),
+        "steps_measured": len(steps),
+    }
+
+
+class _Side:
+    """The selections of training or validation, of which some have been read into memory.
+
+    Args:
+        selections: All of them.
+        recipe: Says which plane slices are counted in.
+        held: Cases in memory, by what they were read from; both sides may have slices of one.
+    """
+
+    def __init__(
+        self, selections: Sequence[Selection], recipe: Recipe, held: dict[Case, Case]
+    ) -> None:
+        self._left = list(selections)
+        self._count = len(selections)
+        self._plane = recipe.sampling.plane
+        self._named = [None if s.slices is None else len(s.slices) for s in selections]
+        self._seconds = 0.0
+        self._held = held
+        self.read: list[Selection] = []
+
+    def read_next(self) -> None:
+        """Read one more case, where one is left."""
+        if not self._left:
+            return
+        # From both ends and the middle, as cohorts are often in the order of their scanners.
+        selection = self._left.pop([0, -1, len(self._left) // 2][len(self.read) % 3])
+        case, started = selection.case, time.monotonic()
+        if case not in self._held:
+            self._held[case] = dataclasses.replace(
+                case, image=case.read_image(), target=case.read_target()
+            )
+        self._seconds += time.monotonic() - started
+        self.read.append(Selection(self._held[case], selection.slices))
+
+    def some(self) -> list[Selection]:
+        """What was read, with a few slices of each case."""
+        chosen = []
+        for selection in self.read:
+            slices = selection.slices or tuple(range(self._slices_of(selection.case)))
+            picked = np.linspace(0, len(slices) - 1, min(len(slices), _SLICES_OF_A_CASE))
+            some = tuple(slices[round(place)] for place in picked)
+            chosen.append(dataclasses.replace(selection, slices=some))
+        return chosen
+
+    @property
+    def slices(self) -> int:
+        """All slices of this side; those of cases that were not read are reckoned."""
+        known = sum(number for number in self._named if number is not None)
+        unnamed = [self._slices_of(s.case) for s in self.read if s.slices is None]
+        missing = self._named.count(None)
+        return known + (round(missing * float(np.mean(unnamed))) if unnamed else missing)
+
+    @property
+    def reading_seconds(self) -> float:
+        """To read all cases of this side once."""
+        return self._seconds / max(1, len(self.read)) * self._count
+
+    def _slices_of(self, case: Case) -> int:
+        return case.read_image().shape[stack_axis(case.read_image(), self._plane)]
+
+
+def _read_in_turn(sides: Sequence[_Side]) -> None:
+    end = time.monotonic() + _READING_SECONDS
+    for side in sides:
+        side.read_next()
+    # Memory is for the training: four volumes tell enough of the sizes of slices.
+    while time.monotonic() < end and len(sides[0].read) < 4:
+        before = len(sides[0].read)
+        sides[0].read_next()
+        if len(sides[0].read) == before:
+            return
+
+
+def _refuse_faults(selections: Sequence[Selection], recipe: Recipe) -> None:
+    cases = dict.fromkeys(selection.case for selection in selections)
+    faults = check_cohort(Cohort(tuple(cases), "the cohort"), recipe)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise CohortError(
+            f"The cohort has faults, found in the first cases:\n{faults_table(tuple(errors))}"
+        )
+
+
+def _resolved(recipe: Recipe, side: _Side) -> Recipe:
+    spacing = resolve_spacing(recipe, (selection.case.read_image() for selection in side.read))
+    preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
+    return dataclasses.replace(recipe, preprocessing=preprocessing)
+
+
+@without_denormals()
+def _step_seconds(learner: Learner, training: SliceSet, recipe: Recipe) -> list[float]:
+    """Time of each of some steps; the first one, which sets things up, is left out."""
+    seed, batch = recipe.training.seed, recipe.training.batch_size
+    weights = [1.0] * len(training)
+    orders = itertools.chain.from_iterable(
+        epoch_order(weights, seed, epoch) for epoch in itertools.count()
+    )
+    learner.begin_epoch(0)
+    times: list[float] = []
+    end = time.monotonic() + _STEP_SECONDS
+    for number in range(_MOST_STEPS + 1):
+        chosen = [training.slices[index] for index in itertools.islice(orders, batch)]
+        started = time.monotonic()
+        learner.step(chosen, random_state(seed, 0, number))
+        times.append(time.monotonic() - started)
+        if time.monotonic() > end and len(times) > 1:
+            break
+    return times[1:]
+
+
+@without_denormals()
+def _validation_seconds(learner: Learner, validation: SliceSet) -> float:
+    """Time to validate one slice."""
+    learner.validate(validation.slices[:1])
+    started = time.monotonic()
+    learner.validate(validation.slices)
+    return (time.monotonic() - started) / len(validation)
+
+
+def _bytes_of_a_slice(slices: SliceSet) -> float:
+    sizes = [
+        tensor.numel() * tensor.element_size()
+        for piece in slices.slices
+        for tensor in (piece.image, piece.target)
+    ]
+    return sum(sizes) / len(slices)
