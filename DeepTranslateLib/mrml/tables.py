@@ -1,0 +1,101 @@
+"""Table nodes of statistics: typed columns that know their units."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+import vtk
+
+from DeepTranslateLib.statistics import LabelStatistics, SliceStatistics
+
+_ARRAYS = {
+    "str": (vtk.vtkStringArray, vtk.VTK_STRING),
+    "int": (vtk.vtkIntArray, vtk.VTK_INT),
+    "float": (vtk.vtkDoubleArray, vtk.VTK_DOUBLE),
+}
+_UNITS = {"volume_ml": "mL", "position_mm": "mm", "area_cm2": "cm2"}
+_INTENSITIES = ("mean", "sd", "median", "p05", "p95")
+_DESCRIPTIONS = {
+    "volume": "The measured image",
+    "slice": "Index of the slice as stored, from 0",
+    "position_mm": "Where the slice lies (RAS)",
+    "label": "Value in the label map",
+    "name": "Name of the label",
+    "voxels": "Number of voxels with the label",
+    "volume_ml": "Volume of the label",
+    "mean": "Mean intensity inside the label",
+    "sd": "Sample standard deviation of the intensity",
+    "median": "Median intensity",
+    "p05": "5th percentile of the intensity",
+    "p95": "95th percentile of the intensity",
+    "area_cm2": "Area of the label in the slice",
+}
+
+
+class TableError(ValueError):
+    """A table node cannot be used: what was expected, what was found, what to do."""
+
+
+def statisticsTable(
+    totals: Sequence[LabelStatistics], name: str, outputNode: Any = None, unit: str = ""
+) -> Any:
+    """Put the statistics of labels into the scene as a table: a row for each volume and label.
+
+    The columns are those of the CSV files, by the same names: text, whole numbers and float64
+    numbers. Undefined intensities are NaN. The table is locked against editing.
+
+    Args:
+        totals: Rows, of any number of volumes.
+        name: Name of the new node; a given `outputNode` keeps its own.
+        outputNode: An existing table whose columns are replaced.
+        unit: Of the intensities, such as "HU"; empty where it is not known.
+
+    Returns:
+        The vtkMRMLTableNode.
+
+    Raises:
+        TableError: `outputNode` is no table.
+    """
+    return _tableNode(LabelStatistics, totals, name, outputNode, unit)
+
+
+def sliceTable(
+    slices: Sequence[SliceStatistics], name: str, outputNode: Any = None, unit: str = ""
+) -> Any:
+    """Put the statistics of slices into the scene as a table, as `statisticsTable` does."""
+    return _tableNode(SliceStatistics, slices, name, outputNode, unit)
+
+
+def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit: str) -> Any:
+    if outputNode is not None and not outputNode.IsA("vtkMRMLTableNode"):
+        raise TableError(
+            f"The output '{outputNode.GetName()}' is no table. Choose another output, or let a new "
+            "one be made."
+        )
+    table = vtk.vtkTable()
+    for field in dataclasses.fields(kind):
+        column = _ARRAYS[str(field.type)][0]()
+        column.SetName(field.name)
+        for row in rows:
+            column.InsertNextValue(getattr(row, field.name))
+        table.AddColumn(column)
+    node = outputNode
+    if node is None:
+        uniqueName = slicer.mrmlScene.GenerateUniqueName(name)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", uniqueName)
+    with slicer.util.NodeModify(node):
+        node.SetLocked(False)
+        node.RemoveAllColumns()
+        node.SetAndObserveTable(table)
+        for field in dataclasses.fields(kind):
+            node.SetColumnType(field.name, _ARRAYS[str(field.type)][1])
+            node.SetColumnDescription(field.name, _DESCRIPTIONS[field.name])
+            shown = unit if field.name in _INTENSITIES else _UNITS.get(field.name, "")
+            if shown:
+                node.SetColumnUnitLabel(field.name, shown)
+        node.SetUseColumnNameAsColumnHeader(True)
+        node.SetLocked(True)
+    return node
