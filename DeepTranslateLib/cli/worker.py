@@ -52,6 +52,7 @@ def run_jobs(folder: Path, serve: bool, idle_seconds: float) -> int:
     Returns:
         The exit code: that of the job, or 0 after serving.
     """
+    folder = folder.absolute()
     session = _Session(_Channel())
     if not serve:
         for name in (STOP_FILE, FINISH_FILE):  # of an earlier start
@@ -76,22 +77,19 @@ class _Channel:
     def __init__(self) -> None:
         sys.stdout.flush()
         self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+        self.is_broken = False
+        # The first event must not become part of a line that was begun before.
+        self._write("\n")
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         self.log_to(None)
         # Where a memory fault happened is written into the log, too.
         faulthandler.enable(file=2)
-        self.is_broken = False
 
     def send(self, record: dict[str, Any]) -> None:
         """Send an event. That nobody listens is no error: the job shall stop in good order."""
-        line = json.dumps(finite(record), allow_nan=False)
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except OSError:
-            self.is_broken = True
+        self._write(json.dumps(finite(record), allow_nan=False) + "\n")
 
     def log_to(self, path: Path | None) -> None:
         """Send what is printed to the end of a file; None: nowhere."""
@@ -102,6 +100,13 @@ class _Channel:
         for number in (1, 2):
             os.dup2(descriptor, number)
         os.close(descriptor)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self.is_broken = True
 
 
 class _Inbox:

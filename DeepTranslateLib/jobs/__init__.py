@@ -1,7 +1,8 @@
 """Jobs: what a worker process is asked to do, in one folder each.
 
 `descriptions` are the files of a job's folder, `events` what it reports, `process` the worker's
-process as the operating system sees it, and `client` what a panel or a script holds in its hand.
+process as the operating system sees it, `client` what a panel or a script holds in its hand;
+`crash` and `report` say what went wrong.
 """
 
 from DeepTranslateLib.jobs.client import RunningJob, Worker, worker_environment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import DeepTranslateLib
-from DeepTranslateLib.jobs.descriptions import RESULT_FILE, job_kind, read_job, read_result
+from DeepTranslateLib.jobs.crash import crash_error
+from DeepTranslateLib.jobs.descriptions import DOING, RESULT_FILE, job_kind, read_job, read_result
 from DeepTranslateLib.jobs.events import FINISH_FILE, STOP_FILE, Stopped
 from DeepTranslateLib.jobs.process import WorkerProcess
-from DeepTranslateLib.jobs.report import JobError, log_tail, make_report
+from DeepTranslateLib.jobs.report import JobError
 
 _LIBRARY_PARENT = Path(DeepTranslateLib.__file__).resolve().parents[1]
 _ENDINGS = ("job_finished", "job_stopped", "job_failed")
@@ -171,7 +171,7 @@ class Worker:
                 else:
                     return
             else:
-                error = _crash(job, process)
+                error = crash_error(job.folder, process, job.doing if job._has_begun else None)
             self._job = None
             job._end("stopped" if error is None else "failed", error=error)
 
@@ -216,7 +216,7 @@ class RunningJob:
     @property
     def doing(self) -> str:
         """What it does, in a word: "translating"."""
-        return _DOING.get(self.kind, "busy")
+        return DOING.get(self.kind, "busy")
 
     def poll(self) -> list[dict[str, Any]]:
         """The events since the last time."""
@@ -338,53 +338,8 @@ class RunningJob:
         self._news.set()
 
 
-_DOING = {
-    "translate": "translating",
-    "train": "training",
-    "check": "checking a cohort",
-    "estimate": "estimating a training",
-    "augment": "augmenting a slice",
-    "export": "making a model",
-}
-
-
 def _kind(folder: Path) -> str:
     try:
         return job_kind(read_job(folder))
     except JobError:
         return ""  # the worker says what is wrong with it
-
-
-def _crash(job: RunningJob, process: WorkerProcess) -> JobError:
-    """What to say of a process that ended without an answer."""
-    code = process.code or 0
-    told = f"{process.said}\n{log_tail(job.folder)}"
-    if not job._has_begun:
-        message = (
-            f"The worker could not be started: it ended with exit code {code} before it began. "
-            "Check that the Python set for the worker can run, and that DeepTranslate's packages "
-            "are installed for it; the report holds what it said."
-        )
-    elif code in (-signal.SIGTERM, -_SIGKILL, 128 + _SIGKILL):
-        message = (
-            f"The worker was ended from outside while {job.doing}, most often by the system "
-            "because memory ran out. Close other programs, or make the job smaller: a cropped "
-            "volume, a smaller batch, fewer channels."
-        )
-    else:
-        how = "with a memory fault " if _is_memory_fault(code, told) else ""
-        message = (
-            f"The worker crashed {how}while {job.doing} (exit code {code}). Start it again. If it "
-            "happens again, choose the device CPU, update the driver of the graphics card, or "
-            "install DeepTranslate's packages anew; the report says where it happened."
-        )
-    return JobError(message, make_report(job.folder, message, process.said))
-
-
-_SIGKILL = 9  # Windows has no name for it
-
-
-def _is_memory_fault(code: int, told: str) -> bool:
-    # A launcher in between may turn the signal into an exit code of its own.
-    faults = (-signal.SIGSEGV, 128 + signal.SIGSEGV, 0xC0000005)
-    return code in faults or "Segmentation fault" in told or "access violation" in told

@@ -119,6 +119,17 @@ KINDS: dict[str, type[Any]] = {
 }
 
 
+# How a sentence such as "The worker is ..." goes on.
+DOING = {
+    "translate": "translating",
+    "train": "training",
+    "check": "checking a cohort",
+    "estimate": "estimating a training",
+    "augment": "augmenting a slice",
+    "export": "making a model",
+}
+
+
 def job_kind(job: Job) -> str:
     """The word for what a job does, such as "translate"."""
     return next(kind for kind, cls in KINDS.items() if type(job) is cls)

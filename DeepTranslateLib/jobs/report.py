@@ -40,9 +40,9 @@ def make_report(folder: Path, message: str, details: str = "") -> str:
     parts = [
         message,
         f"Versions\n{_versions()}",
-        f"Job {folder}\n{_text(folder / 'job.json', _JOB_CHARACTERS, from_end=False)}",
         f"Details\n{details.strip()}" if details.strip() else "",
         f"End of log.txt\n{log_tail(folder)}",
+        f"Job {folder}\n{_text(folder / 'job.json', _JOB_CHARACTERS, from_end=False)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
