@@ -1,6 +1,6 @@
 """What a command shows: tables and progress bars to a person, JSON lines to a machine.
 
-Only the progress bar needs rich, so that `doctor` can say that it is missing.
+Only the progress bar needs rich; without it there is none.
 """
 
 from __future__ import annotations
@@ -97,14 +97,18 @@ class Console:
         if self._as_json or not sys.stderr.isatty():
             yield
             return
-        import rich.console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        try:
+            import rich.console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+        except ModuleNotFoundError:
+            yield
+            return
 
         bar = Progress(
             TextColumn("{task.description}", markup=False),

@@ -1,7 +1,8 @@
-"""What this machine can do and what is missing, without importing anything that may be."""
+"""What this machine can do and what is missing; nothing here needs what may be missing."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -16,12 +17,14 @@ NEEDED = {
     "monai": "1.6",
     "numpy": "1.26",
     "pydicom": "3.0",
-    "rich": "13.7",
     "safetensors": "0.4.3",
     "SimpleITK": "2.4",
     "torch": "2.8",
 }
+# Being there is not enough for those that a replaced package breaks.
+LOADED = ("torch", "SimpleITK", "safetensors", "monai")
 FOR_REPORT = {"matplotlib": "3.8", "jinja2": "3.1"}
+FOR_TERMINAL = {"rich": "13.7"}
 
 
 def examine() -> dict[str, Any]:
@@ -29,15 +32,20 @@ def examine() -> dict[str, Any]:
     checks = [
         _check("ok" if sys.version_info >= (3, 10) else "missing", "Python", _python()),
         *(_package(name, minimum, "missing") for name, minimum in NEEDED.items()),
+        *(_package(name, minimum, "note") for name, minimum in FOR_TERMINAL.items()),
         *(_package(name, minimum, "note") for name, minimum in FOR_REPORT.items()),
     ]
-    torch = next(check for check in checks if check["name"] == "torch")
-    if torch["state"] == "ok":
-        try:
-            checks.extend(_devices())
-        except Exception as error:  # a broken installation fails in as many ways as it has parts
-            torch["state"] = "missing"
-            torch["found"] += f", cannot be loaded ({type(error).__name__}: {error})"
+    states = {check["name"]: check for check in checks}
+    for name in LOADED:
+        # Without torch the others fail for no fault of their own.
+        if states[name]["state"] == states["torch"]["state"] == "ok":
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # a broken one fails in as many ways as it has parts
+                states[name]["state"] = "missing"
+                states[name]["found"] += f", cannot be loaded ({type(error).__name__}: {error})"
+    if states["torch"]["state"] == "ok":
+        checks.extend(_devices())
     missing = [check["name"] for check in checks if check["state"] == "missing"]
     absent = [check["name"] for check in checks if check["state"] == "note"]
     advice = []
@@ -45,8 +53,9 @@ def examine() -> dict[str, Any]:
         advice.append("Python is too old. Install version 3.10 or newer.")
     if packages := [name for name in missing if name in NEEDED]:
         advice.append(f"Missing, too old or broken: {', '.join(packages)}. {_install(packages)}")
-    if absent:
-        advice.append(f"Needed for the demo's report only: {', '.join(absent)}. {_install(absent)}")
+    for purpose, optional in (("the demo's report", FOR_REPORT), ("progress bars", FOR_TERMINAL)):
+        if packages := [name for name in absent if name in optional]:
+            advice.append(f"Needed for {purpose} only: {', '.join(packages)}. {_install(packages)}")
     checks.append(_check("ok", "processor", f"{os.cpu_count()} cores, {platform.machine()}"))
     checks.append(_check("ok", "memory", _memory()))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -65,7 +74,9 @@ def _package(name: str, minimum: str, without: str) -> dict[str, str]:
 
 
 def _install(names: list[str]) -> str:
-    wanted = {**NEEDED, **FOR_REPORT}
+    if "SLICER_HOME" in os.environ and set(names) <= set(NEEDED):
+        return "Install with the button in the panel of the module DeepTranslate in Slicer."
+    wanted = {**NEEDED, **FOR_REPORT, **FOR_TERMINAL}
     packages = " ".join(f'"{name}>={wanted[name]}"' for name in names)
     return f"Install with: {Path(sys.executable).name} -m pip install --upgrade {packages}"
 

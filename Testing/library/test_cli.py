@@ -774,7 +774,7 @@ def test_doctor_knows_what_the_package_needs():
         if part in wanted:
             name, minimum = re.match(r"([\w-]+)[^;]*>=([\d.]+)", text).groups()
             wanted[part][name] = minimum
-    assert wanted[""] == doctor.NEEDED
+    assert wanted[""] == {**doctor.NEEDED, **doctor.FOR_TERMINAL}
     assert wanted["report"] == doctor.FOR_REPORT
 
 
@@ -793,13 +793,29 @@ def test_doctor_says_what_to_install(monkeypatch, capfd):
     states = {check["name"]: check["state"] for check in events[-1]["checks"]}
     assert [name for name, state in states.items() if state == "missing"] == [
         "monai",
-        "rich",
         "torch",
     ]
-    assert states["jinja2"] == "note"
-    needed, report = events[-1]["advice"]
-    assert needed.endswith('-m pip install --upgrade "monai>=1.6" "rich>=13.7" "torch>=2.8"')
+    assert (states["jinja2"], states["rich"]) == ("note", "note")
+    needed, report, terminal = events[-1]["advice"]
+    assert needed.endswith('-m pip install --upgrade "monai>=1.6" "torch>=2.8"')
     assert "report only: jinja2" in report
+    assert "progress bars only: rich" in terminal
+
+
+def test_in_slicer_doctor_points_to_the_button_and_not_to_pip(monkeypatch):
+    known = importlib.metadata.version
+
+    def version(name):
+        if name == "monai":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setenv("SLICER_HOME", "/opt/Slicer")
+    (advice,) = doctor.examine()["advice"]
+    assert "monai" in advice
+    assert "button in the panel" in advice
+    assert "pip" not in advice
 
 
 def test_without_the_packages_of_the_engine_commands_say_so(place):
