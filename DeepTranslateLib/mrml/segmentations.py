@@ -21,6 +21,7 @@ from vtk.util import numpy_support
 from DeepTranslateLib.cohort.case import stack_axis
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.mrml.layers import LabelLayer, labelLayers, lookedUp
+from DeepTranslateLib.mrml.naming import freeName
 from DeepTranslateLib.mrml.terminology import terminologyOf
 from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume, imageUnder, worldGrid
 from DeepTranslateLib.recipe import Label
@@ -203,8 +204,7 @@ def segmentationFromLabels(
     segments = dict(zip(_segmentIds(recipeLabels), recipeLabels, strict=True))
     node = outputNode
     if node is None:
-        uniqueName = slicer.mrmlScene.GenerateUniqueName(name)
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", uniqueName)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", freeName(name))
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     with slicer.util.NodeModify(node):

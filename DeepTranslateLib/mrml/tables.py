@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 import vtk
 
+from DeepTranslateLib.mrml.naming import freeName
 from DeepTranslateLib.statistics import LabelStatistics, SliceStatistics
 
 _ARRAYS = {
@@ -84,8 +85,7 @@ def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit:
         table.AddColumn(column)
     node = outputNode
     if node is None:
-        uniqueName = slicer.mrmlScene.GenerateUniqueName(name)
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", uniqueName)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", freeName(name))
     with slicer.util.NodeModify(node):
         node.SetLocked(False)
         node.RemoveAllColumns()

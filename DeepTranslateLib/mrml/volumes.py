@@ -16,6 +16,7 @@ from vtk.util import numpy_support
 
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.image.volume import Interpolation
+from DeepTranslateLib.mrml.naming import freeName
 from DeepTranslateLib.mrml.transforms import (
     gridImage,
     matrixToWorld,
@@ -170,8 +171,7 @@ def volumeFromImage(
     imageData = _vtkImage(_storable(local.voxels))
     node = outputNode
     if node is None:
-        uniqueName = slicer.mrmlScene.GenerateUniqueName(name)
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", uniqueName)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", freeName(name))
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(local.affine))
         node.SetAndObserveImageData(imageData)
