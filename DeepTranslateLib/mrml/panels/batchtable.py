@@ -1,0 +1,259 @@
+"""BatchTable: many volumes, one a row, each with a check mark and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.image import ImageError
+from DeepTranslateLib.mrml.folderitems import FileSource, findSources
+from DeepTranslateLib.mrml.provenance import readProvenance
+from DeepTranslateLib.mrml.translationitems import Translated
+
+SCENE, FOLDER = "scene", "folder"
+_NAME, _STATE, _RESULT = range(3)
+_DONE_COLOR, _FAILED_COLOR = "#2e7d32", "#c62828"
+
+
+class BatchTable:
+    """Where the volumes come from, which of them, and how far each is.
+
+    Args:
+        parentLayout: Layout that the widget is added to.
+        onChanged: Called after the choice of volumes or of a folder has changed.
+    """
+
+    def __init__(self, parentLayout: Any, onChanged: Callable[[], None]) -> None:
+        self._onChanged = onChanged
+        self._sources: list[Any] = []
+        self._filling = False
+        self.problem = ""
+        self.widget = qt.QWidget()
+        column = qt.QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        form = qt.QFormLayout()
+        column.addLayout(form)
+        self.sourceComboBox = qt.QComboBox()
+        self.sourceComboBox.objectName = "batchSourceComboBox"
+        self.sourceComboBox.addItem(_("All volumes of the scene"), SCENE)
+        self.sourceComboBox.addItem(_("A folder of image files or DICOM"), FOLDER)
+        form.addRow(_("Translate:"), self.sourceComboBox)
+        self.folderEdit = _folderEdit(_("Folder with NRRD, NIfTI, MetaImage or DICOM files"))
+        self.folderEdit.objectName = "batchFolderEdit"
+        self.folderLabel = qt.QLabel(_("Folder:"))
+        form.addRow(self.folderLabel, self.folderEdit)
+        self.outputEdit = _folderEdit(_("Where label maps or volumes and the table are written"))
+        self.outputEdit.objectName = "batchOutputFolderEdit"
+        self.outputLabel = qt.QLabel(_("Output folder:"))
+        form.addRow(self.outputLabel, self.outputEdit)
+        self.table = _table()
+        column.addWidget(self.table)
+        row = qt.QHBoxLayout()
+        column.addLayout(row)
+        self.countLabel = qt.QLabel()
+        row.addWidget(self.countLabel, 1)
+        self.allButton = qt.QPushButton(_("All"))
+        self.noneButton = qt.QPushButton(_("None"))
+        self.refreshButton = qt.QPushButton(_("Refresh"))
+        self.refreshButton.toolTip = _("Look again at what the scene or the folder holds")
+        for button in (self.allButton, self.noneButton, self.refreshButton):
+            row.addWidget(button)
+        parentLayout.addWidget(self.widget)
+        self.sourceComboBox.connect("currentIndexChanged(int)", lambda index: self.refresh())
+        self.folderEdit.connect("currentPathChanged(QString)", lambda path: self.refresh())
+        self.outputEdit.connect("currentPathChanged(QString)", lambda path: self._onChanged())
+        self.table.connect("itemChanged(QTableWidgetItem*)", self._itemChanged)
+        self.allButton.connect("clicked()", lambda: self.checkAll(True))
+        self.noneButton.connect("clicked()", lambda: self.checkAll(False))
+        self.refreshButton.connect("clicked()", self.refresh)
+        self.refresh()
+
+    @property
+    def mode(self) -> str:
+        """SCENE or FOLDER."""
+        return FOLDER if self.sourceComboBox.currentIndex == 1 else SCENE
+
+    @property
+    def outputFolder(self) -> Path | None:
+        """Where files go; None for volumes of the scene, or while none is chosen."""
+        path = self.outputEdit.currentPath.strip()
+        return Path(path) if self.mode == FOLDER and path else None
+
+    @property
+    def allSources(self) -> list[Any]:
+        """Volume nodes or FileSource, one a row."""
+        return list(self._sources)
+
+    def checkedRows(self) -> list[int]:
+        """Rows with a check mark."""
+        return [row for row in range(len(self._sources)) if self._isChecked(row)]
+
+    def checkedSources(self) -> list[Any]:
+        """Volume nodes or FileSource that are to be translated, in the order of their rows."""
+        return [self._sources[row] for row in self.checkedRows()]
+
+    def checkAll(self, checked: bool) -> None:
+        """Set or take away all check marks."""
+        self._filling = True
+        for row in range(len(self._sources)):
+            self.table.item(row, _NAME).setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        self._filling = False
+        self._changed()
+
+    def refresh(self) -> None:
+        """Fill the rows anew; volumes without a check mark keep none."""
+        inFolder = self.mode == FOLDER
+        for widget in (self.folderLabel, self.folderEdit, self.outputLabel, self.outputEdit):
+            widget.visible = inFolder
+        unchecked = [s for row, s in enumerate(self._sources) if not self._isChecked(row)]
+        self.problem = ""
+        if inFolder:
+            self._sources = self._ofFolder()
+        else:
+            self._sources = _volumesOfScene()
+            if not self._sources:
+                self.problem = _("There are no volumes in the scene. Load some first.")
+        self._filling = True
+        self.table.setRowCount(len(self._sources))
+        for row, source in enumerate(self._sources):
+            self._fillRow(row, source, _isLikely(source) and source not in unchecked)
+        self._filling = False
+        self._changed()
+
+    def showState(
+        self, row: int, text: str, toolTip: str = "", failed: bool = False, done: bool = False
+    ) -> None:
+        """Say in a row how far it is."""
+        item = self.table.item(row, _STATE)
+        item.setText(text)
+        item.setToolTip(toolTip or text)
+        if failed or done:
+            item.setForeground(qt.QBrush(qt.QColor(_FAILED_COLOR if failed else _DONE_COLOR)))
+        else:
+            item.setData(qt.Qt.ForegroundRole, None)
+
+    def showOutcome(self, row: int, outcome: Translated) -> None:
+        """Say in a row what it came to: volumes of the labels, or what was written."""
+        if outcome.rows:
+            text = ", ".join(f"{each.name} {each.volume_ml:.0f} mL" for each in outcome.rows)
+        elif outcome.output is not None:
+            text = outcome.output.GetName()
+        else:
+            text = outcome.path.name if outcome.path is not None else ""
+        item = self.table.item(row, _RESULT)
+        item.setText(text)
+        item.setToolTip("\n".join([text, *map(str, filter(None, [outcome.path])), *outcome.doubts]))
+
+    def showReason(self, row: int, reason: str) -> None:
+        """Say in a row why it failed."""
+        item = self.table.item(row, _RESULT)
+        item.setText(reason)
+        item.setToolTip(reason)
+
+    def clearOutcomes(self) -> None:
+        """Forget what an earlier run came to."""
+        for row in range(len(self._sources)):
+            self.showState(row, "")
+            self.table.item(row, _RESULT).setText("")
+
+    def setEditable(self, editable: bool) -> None:
+        """Allow another choice, or not while one is being worked through."""
+        for widget in (
+            self.sourceComboBox,
+            self.folderEdit,
+            self.outputEdit,
+            self.allButton,
+            self.noneButton,
+            self.refreshButton,
+        ):
+            widget.enabled = editable
+        self._filling = True
+        for row in range(len(self._sources)):
+            item = self.table.item(row, _NAME)
+            item.setFlags(_flags(editable))
+        self._filling = False
+
+    def _ofFolder(self) -> list[FileSource]:
+        path = self.folderEdit.currentPath.strip()
+        if not path:
+            self.problem = _("Choose a folder with images.")
+            return []
+        try:
+            return findSources(path, self.outputEdit.currentPath.strip() or None)
+        except (ImageError, OSError) as error:
+            self.problem = str(error)
+            return []
+
+    def _fillRow(self, row: int, source: Any, checked: bool) -> None:
+        onDisk = isinstance(source, FileSource)
+        item = qt.QTableWidgetItem(source.name if onDisk else source.GetName())
+        item.setFlags(_flags(True))
+        item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
+        item.setToolTip(source.detail if onDisk else "")
+        self.table.setItem(row, _NAME, item)
+        for column in (_STATE, _RESULT):
+            cell = qt.QTableWidgetItem("")
+            cell.setFlags(qt.Qt.ItemIsEnabled)
+            self.table.setItem(row, column, cell)
+
+    def _isChecked(self, row: int) -> bool:
+        item = self.table.item(row, _NAME)
+        return item is not None and item.checkState() == qt.Qt.Checked
+
+    def _itemChanged(self, item: Any) -> None:
+        if not self._filling and item.column() == _NAME:
+            self._changed()
+
+    def _changed(self) -> None:
+        chosen = _("{checked} of {count} chosen")
+        text = chosen.format(checked=len(self.checkedRows()), count=len(self._sources))
+        self.countLabel.text = self.problem or text
+        self._onChanged()
+
+
+def _volumesOfScene() -> list[Any]:
+    nodes: Sequence[Any] = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [
+        node
+        for node in nodes
+        if not node.IsA("vtkMRMLLabelMapVolumeNode") and not node.GetHideFromEditors()
+    ]
+
+
+def _isLikely(source: Any) -> bool:
+    """Whether somebody would want it translated: no localizer, and nothing that was made here."""
+    if isinstance(source, FileSource):
+        return source.isVolume
+    return not readProvenance(source)
+
+
+def _folderEdit(toolTip: str) -> Any:
+    edit = ctk.ctkPathLineEdit()
+    edit.filters = ctk.ctkPathLineEdit.Dirs
+    edit.toolTip = toolTip
+    return edit
+
+
+def _table() -> Any:
+    table = qt.QTableWidget()
+    table.objectName = "batchTable"
+    table.setColumnCount(3)
+    table.setHorizontalHeaderLabels([_("Volume"), _("State"), _("Result")])
+    table.verticalHeader().hide()
+    table.horizontalHeader().setStretchLastSection(True)
+    table.setColumnWidth(_NAME, 150)
+    table.setColumnWidth(_STATE, 90)
+    table.setSelectionMode(qt.QTableWidget.NoSelection)
+    table.minimumHeight = 160
+    return table
+
+
+def _flags(editable: bool) -> Any:
+    flags = qt.Qt.ItemIsEnabled
+    return flags | qt.Qt.ItemIsUserCheckable if editable else flags
