@@ -51,9 +51,14 @@ class InstallError(RuntimeError):
 
 
 class Installation:
-    """The packages that the worker needs, in the Python that the worker runs in."""
+    """The packages that the worker needs, in the Python that the worker runs in.
+
+    `needsRestart` says after an installation whether the application still uses old versions; the
+    worker never does.
+    """
 
     def __init__(self) -> None:
+        self.needsRestart = False
         self._elsewhere: tuple[str, dict[str, str | None]] | None = None
 
     @property
@@ -117,7 +122,7 @@ class Installation:
         self._elsewhere = None
         missing = self.missing()
         self._refuse(missing, folder)
-        loaded = [need.name for need in missing if need.name in sys.modules]
+        self.needsRestart = any(need.name in sys.modules for need in missing)
         if missing:
             _endWorker()
             self._installAll(missing, folder, proxy, say)
@@ -136,8 +141,8 @@ class Installation:
             )
         names = ", ".join(requirement.name for requirement in missing)
         done = _("Installed: {names}.").format(names=names) if missing else _("All is there.")
-        if loaded:
-            done += " " + _("Restart Slicer: it still uses the old versions.")
+        if self.needsRestart:
+            done += " " + _("Restart Slicer: other modules still use the old versions.")
         return done
 
     def verify(self) -> dict[str, Any]:
