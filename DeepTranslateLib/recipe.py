@@ -17,6 +17,8 @@ from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.schema import SchemaError, from_json, limits, read_json, to_json
 
 FORMAT_VERSION = 1
+# Directions in which columns, rows and slices grow, so that every slice is seen upright.
+PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 
 
 class RecipeError(SchemaError):
@@ -114,7 +116,7 @@ class Target:
 class Sampling:
     """Which pieces of a volume the network sees: whole slices of one anatomical plane."""
 
-    plane: str = limits("axial", choices=("axial", "coronal", "sagittal"))
+    plane: str = limits("axial", choices=tuple(PLANES))
     foreground_weight: float = limits(
         2.0,
         minimum=1,

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine.methods import Batch
-from DeepTranslateLib.engine.preprocessing import IGNORE, PLANES, slice_stack
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.engine.preprocessing import IGNORE, slice_stack
+from DeepTranslateLib.familiarity import intensity_histogram
+from DeepTranslateLib.recipe import PLANES, Recipe
 
 # Prepared slices beyond this many bytes live in files that the system pages in.
 MEMORY_LIMIT = 4 * 2**30
-_BINS = 64
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class SliceSet:
         self._intensities: list[np.ndarray] = []
         self._spacings: list[list[float]] = []
         self._fields_of_view: list[list[float]] = []
+        self._units = recipe.inputs[0].units
         self._held = 0
         self._cache = cache
         for selection in selections:
@@ -96,18 +97,11 @@ class SliceSet:
         Returns:
             `slices`, their number; `spacing_min` and `spacing_max` (mm; columns, rows, slices);
             `field_of_view_min` and `field_of_view_max` (mm; rows, columns) of whole slices;
-            `intensity_percentiles` by level; `intensity_histogram` with `low` and `high`, the
-            0.5th and 99.5th percentile and a twentieth of their distance beyond, and `shares` of
-            64 bins between them, of which the outermost hold what lies beyond.
+            `intensity_percentiles` by level; `intensity_histogram` as in `familiarity`.
         """
         spacings, fields = np.array(self._spacings), np.array(self._fields_of_view)
         levels = (0.5, 5, 25, 50, 75, 95, 99.5)
-        values = np.concatenate(self._intensities).astype(np.float64)
-        percentiles = np.percentile(values, levels)
-        # Of an image of one value, too, the bins have a width.
-        beyond = 0.05 * float(percentiles[-1] - percentiles[0]) or 0.5
-        low, high = float(percentiles[0]) - beyond, float(percentiles[-1]) + beyond
-        counts, _ = np.histogram(values.clip(low, high), _BINS, (low, high))
+        values = np.concatenate(self._intensities)
         return {
             "slices": len(self),
             "spacing_min": _rounded(spacings.min(axis=0), 4),
@@ -116,13 +110,9 @@ class SliceSet:
             "field_of_view_max": _rounded(fields.max(axis=0), 1),
             "intensity_percentiles": {
                 str(level): round(float(value), 2)
-                for level, value in zip(levels, percentiles, strict=True)
+                for level, value in zip(levels, np.percentile(values, levels), strict=True)
             },
-            "intensity_histogram": {
-                "low": low,
-                "high": high,
-                "shares": [float(f"{share:.4g}") for share in counts / counts.sum()],
-            },
+            "intensity_histogram": intensity_histogram(values, self._units),
         }
 
     def _add(self, selection: Selection, recipe: Recipe) -> None:

@@ -10,8 +10,9 @@ import torch
 
 from DeepTranslateLib.cohort import Selection
 from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
-from DeepTranslateLib.engine.preprocessing import PLANES, channels_of_values, slice_stack
+from DeepTranslateLib.engine.preprocessing import channels_of_values, slice_stack
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.recipe import PLANES
 
 
 def evaluate(translator: Translator, selections: Sequence[Selection]) -> dict[str, Any]:

@@ -18,10 +18,8 @@ from torch import Tensor
 
 from DeepTranslateLib.engine.body import AIR_HU, Body, find_body
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.recipe import Preprocessing, Recipe
+from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe
 
-# Directions in which columns, rows and slices grow, so that every slice is seen upright.
-PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 IGNORE = 255  # channel of pixels that neither teach nor count
 
 

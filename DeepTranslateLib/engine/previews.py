@@ -11,7 +11,6 @@ from torch import nn
 
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.preprocessing import (
-    PLANES,
     SliceStack,
     channels_of_values,
     slice_stack,
@@ -21,7 +20,7 @@ from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.jobs import Events
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import PLANES, Recipe
 
 FOLDER = "previews"
 KEPT = 20

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from DeepTranslateLib.engine.device import autocast, batch_that_fits, place, without_denormals
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.preprocessing import PLANES, SliceStack, slice_stack
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import PLANES, Recipe
 
 Progress = Callable[[int, int], None]
 
