@@ -192,7 +192,7 @@ class Handlers:
         context.stop_if_asked()
         from DeepTranslateLib.engine.augment_preview import augmented
 
-        arrays = augmented(recipe, image, target, job.slice, job.seed, job.count)
+        arrays: dict[str, Any] = augmented(recipe, image, target, job.slice, job.seed, job.count)
         name = "augmented.npz"
         with atomic_file(context.folder / name) as temporary:
             np.savez(temporary, **arrays)
@@ -201,9 +201,9 @@ class Handlers:
     def _export(self, job: ExportJob, context: JobContext) -> dict[str, Any]:
         from DeepTranslateLib.engine.export import export_model
 
-        return {
-            "model": str(export_model(context.path(job.run), job.epoch, context.path(job.output)))
-        }
+        output = context.path(job.output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return {"model": str(export_model(context.path(job.run), job.epoch, output))}
 
 
 def _recipe(content: dict[str, Any]) -> Recipe:

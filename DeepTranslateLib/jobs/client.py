@@ -210,7 +210,6 @@ class RunningJob:
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._news = threading.Event()
         self._answered = threading.Event()
-        self._asked: set[str] = set()
         self._has_begun = self._may_be_lost = self._is_cancelled = False
 
     @property
@@ -291,19 +290,12 @@ class RunningJob:
 
     def _ask(self, name: str) -> None:
         if self.state == "running":
-            self._asked.add(name)
             (self.folder / name).touch()
 
     def _hear(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
         self._has_begun = True
-        if kind in _ENDINGS:
+        if event["event"] in _ENDINGS:
             self._answered.set()
-        else:
-            # A training that begins clears such files away, since they may be of an earlier one.
-            for name in self._asked:
-                with contextlib.suppress(OSError):
-                    (self.folder / name).touch()
         self._events.put(event)
         self._news.set()
 

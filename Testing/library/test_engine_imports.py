@@ -34,7 +34,8 @@ def loaded_by(*modules: str) -> set[str]:
 
 def test_the_rooms_that_must_be_light_are_all_there() -> None:
     words = "image.volume image.files image.dicom cohort.cases cohort.check"
-    words += " recipe model statistics jobs phantom"
+    words += " recipe model statistics phantom familiarity runfolder"
+    words += " jobs.events jobs.descriptions jobs.process jobs.client jobs.crash jobs.report"
     assert {f"DeepTranslateLib.{word}" for word in words.split()} <= set(ROOT)
 
 
@@ -42,9 +43,9 @@ def test_the_root_loads_neither_torch_nor_what_only_reports_need() -> None:
     assert loaded_by(*ROOT).isdisjoint({*HEAVY, "rich"})
 
 
-@pytest.mark.parametrize("module", ["DeepTranslateLib.cli", "DeepTranslateLib.cli.commands"])
-def test_the_shell_starts_without_torch(module: str) -> None:
-    assert loaded_by(module).isdisjoint(HEAVY)
+@pytest.mark.parametrize("module", ["cli", "cli.commands", "cli.worker", "cli.handlers"])
+def test_the_shell_and_the_worker_start_without_torch(module: str) -> None:
+    assert loaded_by(f"DeepTranslateLib.{module}").isdisjoint({*HEAVY, "rich"})
 
 
 def test_the_engine_does_load_torch() -> None:
