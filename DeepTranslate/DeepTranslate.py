@@ -1,8 +1,6 @@
 """Translate: apply a trained model to the volumes of the scene, or to a folder of images."""
 
 import sys
-import time
-import traceback
 from pathlib import Path
 
 import slicer
@@ -75,11 +73,11 @@ class DeepTranslateParameterNode:
     outputVolume: vtkMRMLScalarVolumeNode
     outputTable: vtkMRMLTableNode
     closedSurface: bool = False
-    device: str = "auto"
+    device: str
 
 
 class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel. What it shows lies in DeepTranslateLib.mrml.panels; here it is wired."""
+    """The panel. Its parts lie in DeepTranslateLib.mrml.panels; here they are wired."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -87,75 +85,71 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._updating = False
-        self._translation = None
-        self._batchRows = None
-        self._started = 0.0
-        self._doubtsKey = None
-        self._errorDialog = None
+        self._isUpdating = True
+        self._isInstalled = True
 
     def setup(self):
         """Build the panel."""
         from DeepTranslateLib.mrml.installing import Installation
         from DeepTranslateLib.mrml.panels.batchtable import BatchTable
+        from DeepTranslateLib.mrml.panels.doubtslabel import DoubtsLabel
         from DeepTranslateLib.mrml.panels.inputselectors import InputSelectors
         from DeepTranslateLib.mrml.panels.installbanner import InstallBanner
         from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
         from DeepTranslateLib.mrml.panels.modelselector import ModelSelector
+        from DeepTranslateLib.mrml.panels.translateoptions import TranslateOptions
+        from DeepTranslateLib.mrml.panels.translationmonitor import TranslationMonitor
 
         ScriptedLoadableModuleWidget.setup(self)
-        self._updating = True
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/DeepTranslate.ui"))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.ui = ui = slicer.util.childWidgetVariables(uiWidget)
         self.logic = DeepTranslateLogic()
         self.installation = Installation()
-        self._isInstalled = True
-        self.banner = InstallBanner(self.ui.bannerContainer.layout(), self._checkInstallation)
+        self.banner = InstallBanner(
+            ui.bannerContainer.layout(), self._checkInstallation, self.installation
+        )
+        self.inputs = InputSelectors(ui.volumeForm.layout(), self._onChanged)
+        self.doubts = DoubtsLabel(ui.warningLabel)
+        self.batch = BatchTable(ui.batchTab.layout(), self._updateGui)
+        self.progress = JobProgress(ui.progressContainer.layout(), self.onCancel)
+        self.monitor = TranslationMonitor(
+            self.progress, self.batch, ui.resultLabel, self._updateGui, self.parent
+        )
         self.models = ModelSelector(
-            self.ui.modelSection.layout(), self._onModelChanged, self._showError
+            ui.modelSection.layout(), self._onModelChanged, self.monitor.showError
         )
         self.models.acceptDrops(uiWidget)
-        self.inputs = InputSelectors(self.ui.inputContainer.layout(), self._onInputChanged)
-        self.batch = BatchTable(self.ui.batchTab.layout(), self._updateGui)
-        self.progress = JobProgress(self.ui.progressContainer.layout(), self.onCancel)
-        self._setupAdvanced()
+        self.options = TranslateOptions(
+            ui.deviceComboBox,
+            ui.modelsFolderEdit,
+            ui.workerPythonEdit,
+            onDevice=self._onChanged,
+            onModelsFolder=self.models.refresh,
+            onWorkerPython=self._checkInstallation,
+            isBusy=lambda: self.monitor.translation is not None,
+        )
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.inputs.setMRMLScene(slicer.mrmlScene)
-        scene = slicer.mrmlScene
+        self._connect()
+        self._fitTab()
+        self._isUpdating = False
+        self.initializeParameterNode()
+
+    def _connect(self):
+        scene, ui = slicer.mrmlScene, self.ui
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        self.ui.applyButton.connect("clicked()", self.onApply)
-        self.ui.copyScriptButton.connect("clicked()", self.onCopyScript)
-        self.ui.tabWidget.connect("currentChanged(int)", self._onTabChanged)
-        for selector in (self.ui.outputSegmentationSelector, self.ui.outputVolumeSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._updateGui())
-        self.batch.table.connect("cellDoubleClicked(int,int)", self._onRowDoubleClicked)
-        self._updating = False
-        self._outcomes = {}
-        self.ui.resultLabel.text = ""
-        self.initializeParameterNode()
-
-    def _setupAdvanced(self):
-        from DeepTranslateLib.mrml.modellibrary import modelsFolder
-
-        devices = (
-            (_("Automatic"), "auto"),
-            (_("Processor (CPU)"), "cpu"),
-            (_("NVIDIA graphics card (CUDA)"), "cuda"),
-            (_("Apple graphics card (MPS)"), "mps"),
+        ui.applyButton.connect("clicked()", self.onApply)
+        ui.copyScriptButton.connect("clicked()", self.onCopyScript)
+        ui.tabWidget.connect("currentChanged(int)", self._onTabChanged)
+        ui.outputVolumeSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self._updateGui()
         )
-        for text, device in devices:
-            self.ui.deviceComboBox.addItem(text, device)
-        settings = slicer.app.userSettings()
-        self.ui.modelsFolderEdit.filters = self.ui.modelsFolderEdit.Dirs
-        self.ui.modelsFolderEdit.currentPath = str(modelsFolder())
-        self.ui.workerPythonEdit.filters = self.ui.workerPythonEdit.Files
-        self.ui.workerPythonEdit.currentPath = settings.value("DeepTranslate/WorkerPython", "")
-        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self._onDeviceChanged)
-        self.ui.modelsFolderEdit.connect("currentPathChanged(QString)", self._onModelsFolder)
-        self.ui.workerPythonEdit.connect("currentPathChanged(QString)", self._onWorkerPython)
+        self.batch.table.connect(
+            "cellDoubleClicked(int,int)", lambda row, column: self.monitor.showRow(row)
+        )
 
     def cleanup(self):
         """End what runs, before the module is reloaded or the application closes."""
@@ -167,16 +161,13 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Look again at what may have changed while another module was shown."""
         self.initializeParameterNode()
         self.banner.refresh()
-        if self._translation is None:
+        if self.monitor.translation is None:
             self.batch.refresh()
         self._checkInstallation()
 
     def exit(self):
         """Leave the panel; a translation goes on."""
-        if self._parameterNode is not None and self._parameterNodeGuiTag is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self._parameterNode = None
+        self.setParameterNode(None)
 
     def onReload(self):
         """Load the library anew with the module."""
@@ -193,8 +184,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event):
         """Begin with an empty scene."""
-        self.ui.resultLabel.text = ""
-        self._outcomes = {}
+        self.monitor.clear()
         if self.parent.isEntered:
             self.initializeParameterNode()
         self.batch.refresh()
@@ -204,133 +194,71 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.setParameterNode(None)
             self.initializeParameterNode()
-            self.batch.refresh()
+            if self.monitor.translation is None:
+                self.batch.refresh()
 
-    # ------------------------------------------------------------------------------ parameters
+    # What the user chooses, and what a scene file keeps of it.
 
     def initializeParameterNode(self):
         """Take the choices of the scene, and a volume where none is chosen."""
         self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, parameterNode):
-        """Show the choices of a parameter node and write changes to it."""
-        if self._parameterNode is not None and self._parameterNodeGuiTag is not None:
+        """Show the choices of a parameter node and write changes to it; None lets go."""
+        if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
         self._parameterNode = parameterNode
-        self._parameterNodeGuiTag = None
         if parameterNode is None:
             return
         self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-        self._updating = True
-        node = parameterNode.parameterNode
-        self.ui.deviceComboBox.currentIndex = max(
-            0, self.ui.deviceComboBox.findData(parameterNode.device)
-        )
+        self._isUpdating = True
+        self.options.setDevice(parameterNode.device)
         self.models.refresh(parameterNode.model or None)
         if self.models.model is not None:
             self.inputs.setInputs(self.models.model.recipe.inputs)
-        chosen = [node.GetNodeReference(f"input{number}") for number in range(8)]
-        if chosen[0] is None:
-            chosen[0] = _likelyVolume()
-        for number, volumeNode in enumerate(chosen):
-            if volumeNode is not None:
-                self.inputs.setVolumeNode(number, volumeNode)
+        for number in range(len(self.inputs.volumeNodes)):
+            volumeNode = parameterNode.parameterNode.GetNodeReference(_inputRole(number))
+            if number == 0 and volumeNode is None:
+                volumeNode = _likelyVolume()
+            self.inputs.setVolumeNode(number, volumeNode)
         self.inputs.refresh()
         self.inputs.setComponent(parameterNode.component)
-        self._updating = False
-        self._keepChoices()
-        self._updateGui()
+        self._isUpdating = False
+        self._onChanged()
 
     def _keepChoices(self):
         """Write to the parameter node what no widget of it does by itself."""
-        if self._parameterNode is None or self._updating:
+        if self._parameterNode is None:
             return
         node = self._parameterNode.parameterNode
         if self.models.model is not None:
             self._parameterNode.model = self.models.fileName
         for number, volumeNode in enumerate(self.inputs.volumeNodes.values()):
-            node.SetNodeReferenceID(
-                f"input{number}", volumeNode.GetID() if volumeNode is not None else None
-            )
+            nodeID = volumeNode.GetID() if volumeNode is not None else None
+            node.SetNodeReferenceID(_inputRole(number), nodeID)
         self._parameterNode.component = self.inputs.component or 0
-        self._parameterNode.device = self._device
-
-    @property
-    def _device(self):
-        return self.ui.deviceComboBox.itemData(self.ui.deviceComboBox.currentIndex)
-
-    @property
-    def _isBatch(self):
-        return self.ui.tabWidget.currentIndex == 1
+        self._parameterNode.device = self.options.device
 
     def _onModelChanged(self):
-        if self._updating:
-            return
-        model = self.models.model
-        if model is not None:
-            self.inputs.setInputs(model.recipe.inputs)
-        self._keepChoices()
-        self._updateGui()
+        if self.models.model is not None and not self._isUpdating:
+            self.inputs.setInputs(self.models.model.recipe.inputs)
+        self._onChanged()
 
-    def _onInputChanged(self):
-        self._keepChoices()
-        self._updateGui()
-
-    def _onDeviceChanged(self, index):
-        self._keepChoices()
+    def _onChanged(self):
+        if not self._isUpdating:
+            self._keepChoices()
+            self._updateGui()
 
     def _onTabChanged(self, index):
-        if self._isBatch and self._translation is None:
+        self._fitTab()
+        if self._isBatch and self.monitor.translation is None:
             self.batch.refresh()
         self._updateGui()
 
-    def _onModelsFolder(self, path):
-        from DeepTranslateLib.mrml.modellibrary import setModelsFolder
-
-        setModelsFolder(path)
-        self.models.refresh()
-
-    def _onWorkerPython(self, path):
-        from DeepTranslateLib.mrml.jobs import shutDown
-
-        slicer.app.userSettings().setValue("DeepTranslate/WorkerPython", path)
-        if self._translation is None:
-            shutDown()  # the next job starts the other Python
-        self.banner.refresh()
-        self._checkInstallation()
-
-    # ------------------------------------------------------------------------------ what to show
-
-    def _updateGui(self):
-        if self._updating:
-            return
-        model = self.models.model
-        makesLabels = model is None or model.recipe.target.kind == "labels"
-        for widget in (
-            self.ui.outputSegmentationLabel,
-            self.ui.outputSegmentationSelector,
-            self.ui.outputTableLabel,
-            self.ui.outputTableSelector,
-            self.ui.closedSurfaceCheckBox,
-        ):
-            widget.visible = makesLabels
-        for widget in (self.ui.outputVolumeLabel, self.ui.outputVolumeSelector):
-            widget.visible = not makesLabels
-        first = next(iter(self.inputs.volumeNodes.values()), None)
-        self.ui.allFramesCheckBox.visible = self._isPlayed(first)
-        self._updateDoubts(model, first)
-        missing = self._whatIsMissing(model)
-        self.ui.applyButton.enabled = not missing
-        self.ui.applyButton.toolTip = missing or _("Apply the model")
-        running = self._translation is not None
-        self.ui.hintLabel.text = "" if running else missing
-        self.ui.hintLabel.visible = bool(missing) and not running
-        count = len(self.batch.checkedRows())
-        self.ui.applyButton.text = (
-            _("Apply to {count} volumes").format(count=count) if self._isBatch else _("Apply")
-        )
-        self.ui.copyScriptButton.enabled = not missing or running
-        self.ui.resultLabel.visible = bool(self.ui.resultLabel.text)
+    def _fitTab(self):
+        """The tab that is not shown takes no room."""
+        self.batch.widget.visible = self._isBatch
+        self.ui.volumeForm.visible = not self._isBatch
 
     def _checkInstallation(self):
         from DeepTranslateLib.mrml.installing import InstallError
@@ -341,14 +269,44 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._isInstalled = False
         self._updateGui()
 
-    def _isPlayed(self, volumeNode):
-        from DeepTranslateLib.mrml.sequences import isSequence
+    @property
+    def _isBatch(self):
+        return self.ui.tabWidget.currentIndex == 1
 
-        return isSequence(volumeNode)
+    # What is shown.
+
+    def _updateGui(self):
+        if self._isUpdating:
+            return
+        model, running = self.models.model, self.monitor.translation is not None
+        makesLabels = model is None or model.recipe.target.kind == "labels"
+        ui = self.ui
+        for widget in (
+            ui.outputSegmentationLabel,
+            ui.outputSegmentationSelector,
+            ui.outputTableLabel,
+            ui.outputTableSelector,
+            ui.closedSurfaceCheckBox,
+        ):
+            widget.visible = makesLabels
+        for widget in (ui.outputVolumeLabel, ui.outputVolumeSelector):
+            widget.visible = not makesLabels
+        first = self.inputs.first
+        ui.allFramesCheckBox.visible = _isPlayed(first)
+        self.doubts.show(model, first, self.inputs.component)
+        missing = self._whatIsMissing(model)
+        ui.applyButton.enabled = not missing
+        ui.applyButton.toolTip = missing or _("Apply the model")
+        count = _("Apply to {count} volumes").format(count=len(self.batch.checkedRows()))
+        ui.applyButton.text = count if self._isBatch else _("Apply")
+        ui.copyScriptButton.enabled = not missing
+        ui.hintLabel.text = missing
+        ui.hintLabel.visible = bool(missing) and not running
+        ui.resultLabel.visible = bool(ui.resultLabel.text)
 
     def _whatIsMissing(self, model):
         """Why Apply cannot be clicked, as a sentence; empty when it can."""
-        if self._translation is not None:
+        if self.monitor.translation is not None:
             return _("A translation is running.")
         if model is None:
             return _("Choose a model first: train one, or add a model file.")
@@ -377,178 +335,74 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("Choose an output folder.")
         return ""
 
-    def _updateDoubts(self, model, volumeNode):
-        """Warn where the volume does not look like what the model was trained on."""
-        from DeepTranslateLib.familiarity import doubts
-        from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume
-
-        component = self.inputs.component
-        image = volumeNode.GetImageData() if volumeNode is not None else None
-        key = (model, volumeNode, image, image.GetMTime() if image else 0, component)
-        if key == self._doubtsKey:
-            return
-        self._doubtsKey = key
-        messages = []
-        if model is not None and volumeNode is not None:
-            try:
-                with slicer.util.WaitCursor():
-                    found = doubts(imageFromVolume(volumeNode, component), model)
-                messages = [doubt.message for doubt in found]
-            except VolumeError as error:
-                messages = [str(error)]
-        self.ui.warningLabel.text = "<br>".join(f"&#9888; {message}" for message in messages)
-        self.ui.warningLabel.visible = bool(messages)
-
-    # ------------------------------------------------------------------------------ running
-
-    def _request(self):
-        """What the panel says, as arguments of translate."""
-        options = {"device": self._device}
-        if self._isBatch:
-            sources = self.batch.checkedSources()
-            if self.batch.mode == "folder":
-                options["outputFolder"] = str(self.batch.outputFolder)
-        else:
-            volumes = self.inputs.volumeNodes
-            sources = volumes if len(volumes) > 1 else next(iter(volumes.values()))
-            if self.models.model.recipe.target.kind == "labels":
-                output = self.ui.outputSegmentationSelector.currentNode()
-                options["table"] = self.ui.outputTableSelector.currentNode()
-                options["closedSurface"] = self.ui.closedSurfaceCheckBox.checked
-            else:
-                output = self.ui.outputVolumeSelector.currentNode()
-            isSequence = self._isPlayed(next(iter(volumes.values())))
-            options["component"] = self.inputs.component
-            if isSequence:
-                options["allFrames"] = self.ui.allFramesCheckBox.checked
-            if not (isSequence and options["allFrames"]):
-                options["output"] = output
-        return sources, options
+    # What is done.
 
     def onApply(self):
         """Start; returns at once, and the panel stays usable."""
         sources, options = self._request()
-        self._batchRows = self.batch.checkedRows() if self._isBatch else None
-        self._inputNode = None if self._isBatch else next(iter(self.inputs.volumeNodes.values()))
-        self.ui.resultLabel.text = ""
-        self._started = time.monotonic()
-        self._outcomes = {}
-        if self._isBatch:
-            self.batch.clearOutcomes()
-            for row in self._batchRows:
-                self.batch.showState(row, _("waiting"))
+        model = self.models.model
+
+        def begin(**callbacks):
+            return self.logic.startTranslation(sources, model, **options, **callbacks)
+
         try:
-            self._translation = self.logic.startTranslation(
-                sources,
-                self.models.model,
-                onEvent=self._onEvent,
-                onItem=self._onItem,
-                onFinished=self._onFinished,
-                **options,
-            )
+            if self._isBatch:
+                self.monitor.start(begin, rows=self.batch.checkedRows())
+            else:
+                self.monitor.start(begin, inputNode=self.inputs.first)
         except (ValueError, OSError) as error:
-            self._showError(error)
-            return
-        self.progress.start(_("Starting"))
-        self.batch.setEditable(False)
+            self.monitor.showError(error)
         self._updateGui()
 
     def onCancel(self):
-        """Stop what runs; volumes that are finished stay."""
-        if self._translation is not None:
-            self._translation.cancel()
+        """Cancel what runs; volumes that are finished stay."""
+        self.monitor.cancel()
 
     def onCopyScript(self):
         """Copy a script to the clipboard that does what Apply would do."""
         from DeepTranslateLib.mrml.translationscript import translationScript
 
         sources, options = self._request()
+        if self._isBatch and self.batch.mode == "folder":
+            if len(sources) < len(self.batch.allSources):
+                options["only"] = [each.name for each in sources]
+            sources = self.batch.folder
         script = translationScript(sources, self.models.model, **options)
         slicer.app.clipboard().setText(script)
         self.ui.resultLabel.text = _("The script is in the clipboard: paste it where you like.")
-        self.ui.resultLabel.visible = True
-
-    def _onEvent(self, event):
-        if event["event"] != "progress":
-            return
-        stages = {
-            "reading": _("Reading"),
-            "loading the model": _("Loading the model"),
-            "translating": _("Translating"),
-            "writing": _("Writing"),
-            "measuring": _("Measuring"),
-        }
-        stage = stages.get(event["stage"], event["stage"])
-        done, total = event["done"], event["total"]
-        fraction = done / total if total else 0.0
-        if self._batchRows is not None:
-            row, count = event["item"], len(self._batchRows)
-            text = f"{round(100 * fraction)} %" if event["stage"] == "translating" else stage
-            self.batch.showState(self._batchRows[row], text)
-            stage = f"{row + 1}/{count} {event['name']}: {stage}"
-            fraction = (row + fraction) / count
-        self.progress.update(stage, done, total, _("slices"), fraction)
-
-    def _onItem(self, index, state, outcome):
-        if self._batchRows is None:
-            return
-        row = self._batchRows[index]
-        texts = {
-            "running": _("starting"),
-            "done": _("done"),
-            "failed": _("failed"),
-            "cancelled": _("cancelled"),
-        }
-        reason = outcome.error if outcome is not None else ""
-        self.batch.showState(row, texts[state], reason, state == "failed", state == "done")
-        if outcome is not None and state == "done":
-            self._outcomes[row] = outcome
-            self.batch.showOutcome(row, outcome)
-        elif state == "failed":
-            self.batch.showReason(row, reason)
-
-    def _onFinished(self, outcomes):
-        from DeepTranslateLib.mrml.panels.translationresult import (
-            batchText,
-            showInViews,
-            showTable,
-            summaryText,
-        )
-
-        translation, self._translation = self._translation, None
-        seconds = time.monotonic() - self._started
-        self.progress.finish()
-        self.batch.setEditable(True)
-        if self._batchRows is not None:
-            self.ui.resultLabel.text = batchText(outcomes, translation.states, seconds)
-            if translation.tableNode is not None and translation.tableNode.GetScene() is not None:
-                showTable(translation.tableNode)
-        elif translation.states == ["done"]:
-            (outcome,) = outcomes
-            self.ui.resultLabel.text = summaryText(outcome, translation.model)
-            showInViews(outcome, self._inputNode)
-        elif translation.states == ["cancelled"]:
-            self.ui.resultLabel.text = _("Cancelled. Nothing was changed.")
-        else:
-            self._showError(outcomes[0].cause)
         self._updateGui()
 
-    def _onRowDoubleClicked(self, row, column):
-        from DeepTranslateLib.mrml.panels.translationresult import showInViews
+    def _request(self):
+        """What the panel says, as arguments of translate."""
+        options = {"device": self.options.device}
+        if self._isBatch:
+            if self.batch.mode == "folder":
+                options["outputFolder"] = str(self.batch.outputFolder)
+            return self.batch.checkedSources(), options
+        volumes = self.inputs.volumeNodes
+        options["component"] = self.inputs.component
+        allFrames = _isPlayed(self.inputs.first)
+        if allFrames:
+            options["allFrames"] = allFrames = self.ui.allFramesCheckBox.checked
+        output = self.ui.outputVolumeSelector.currentNode()
+        if self.models.model.recipe.target.kind == "labels":
+            output = self.ui.outputSegmentationSelector.currentNode()
+            options["table"] = self.ui.outputTableSelector.currentNode()
+            options["closedSurface"] = self.ui.closedSurfaceCheckBox.checked
+        if not allFrames:
+            options["output"] = output
+        return volumes if len(volumes) > 1 else self.inputs.first, options
 
-        if row in self._outcomes:
-            source = self.batch.allSources[row]
-            showInViews(self._outcomes[row], source if hasattr(source, "GetID") else None)
 
-    def _showError(self, error):
-        from DeepTranslateLib.mrml.errordialog import showError
+def _inputRole(number):
+    """Role of the reference from the parameter node to an input volume."""
+    return f"input{number}"
 
-        report = getattr(error, "report", "") or "".join(
-            traceback.format_exception(type(error), error, error.__traceback__)
-        )
-        self._errorDialog = showError(
-            _("The volume was not translated"), str(error), report, self.parent
-        )
+
+def _isPlayed(volumeNode):
+    from DeepTranslateLib.mrml.sequences import isSequence
+
+    return isSequence(volumeNode)
 
 
 class DeepTranslateLogic(ScriptedLoadableModuleLogic):

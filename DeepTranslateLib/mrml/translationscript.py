@@ -21,12 +21,15 @@ _DEFAULTS = {
 }
 
 
-def translationScript(volumes: Any, model: Model, **options: Any) -> str:
+def translationScript(
+    volumes: Any, model: Model, *, only: Sequence[str] | None = None, **options: Any
+) -> str:
     """Return a script that runs as it is, in the Python console or as `--python-script`.
 
     Args:
         volumes: As `translate` takes them.
         model: With which model.
+        only: Names of the sources of a folder that are meant; None: all.
         **options: As `translate` takes them; defaults are left out of the script.
 
     Raises:
@@ -40,11 +43,20 @@ def translationScript(volumes: Any, model: Model, **options: Any) -> str:
         for name, value in options.items()
         if value != _DEFAULTS[name]
     ]
+    chosen = [f"volumes = {_expression(volumes)}"]
+    if only is not None:
+        folders = ", ".join(map(_expression, filter(None, [volumes, options.get("outputFolder")])))
+        chosen = [
+            "from DeepTranslateLib.mrml.folderitems import findSources",
+            "",
+            f"names = {_expression(list(only))}",
+            f"volumes = [each for each in findSources({folders}) if each.name in names]",
+        ]
     lines = [
         f"# {model.card.name}, applied with DeepTranslate",
         "import slicer",
         "",
-        f"volumes = {_expression(volumes)}",
+        *chosen,
         'logic = slicer.util.getModuleLogic("DeepTranslate")',
         "translated = logic.translate(",
         "    volumes,",

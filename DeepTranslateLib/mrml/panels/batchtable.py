@@ -86,6 +86,11 @@ class BatchTable:
         return Path(path) if self.mode == FOLDER and path else None
 
     @property
+    def folder(self) -> str:
+        """The folder with the images; empty while none is chosen."""
+        return str(self.folderEdit.currentPath).strip()
+
+    @property
     def allSources(self) -> list[Any]:
         """Volume nodes or FileSource, one a row."""
         return list(self._sources)
@@ -180,7 +185,7 @@ class BatchTable:
         self._filling = False
 
     def _ofFolder(self) -> list[FileSource]:
-        path = self.folderEdit.currentPath.strip()
+        path = self.folder
         if not path:
             self.problem = _("Choose a folder with images.")
             return []

@@ -16,41 +16,29 @@ _VOLUME_TYPES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
 
 
 class InputSelectors:
-    """Rows of a form: a selector an input, and the component where volumes have several.
+    """Rows at the top of a form: a selector an input, and the component of volumes with several.
 
     Args:
-        parentLayout: Layout that the widget is added to.
+        form: QFormLayout that the rows are inserted into.
         onChanged: Called after a volume or the component has changed.
     """
 
-    def __init__(self, parentLayout: Any, onChanged: Callable[[], None]) -> None:
+    def __init__(self, form: Any, onChanged: Callable[[], None]) -> None:
+        self._form = form
         self._onChanged = onChanged
-        self._parentLayout = parentLayout
         self._inputs: tuple[Input, ...] = ()
         self._selectors: list[Any] = []
         self._scene: Any = None
-        self._rows: Any = None
-        self.widget = qt.QWidget()
-        column = qt.QVBoxLayout(self.widget)
-        column.setContentsMargins(0, 0, 0, 0)
-        self._column = column
-        self.componentWidget = qt.QWidget()
-        row = qt.QHBoxLayout(self.componentWidget)
-        row.setContentsMargins(0, 0, 0, 0)
-        self.componentLabel = qt.QLabel(_("Component"))
-        row.addWidget(self.componentLabel)
+        self.componentLabel = qt.QLabel(_("Component:"))
         self.componentSpinBox = qt.QSpinBox()
         self.componentSpinBox.objectName = "componentSpinBox"
         self.componentSpinBox.toolTip = _(
             "The volume has several values a voxel, such as the echoes of an MR or the colours of "
             "a picture. Which one is translated, counted from 0."
         )
-        row.addWidget(self.componentSpinBox)
-        row.addStretch(1)
-        self.componentWidget.visible = False
-        column.addWidget(self.componentWidget)
-        parentLayout.addWidget(self.widget)
+        form.insertRow(0, self.componentLabel, self.componentSpinBox)
         self.componentSpinBox.connect("valueChanged(int)", lambda value: self._onChanged())
+        self.setInputs((Input(name="volume"),))
 
     def setMRMLScene(self, scene: Any) -> None:
         """Choose from the volumes of a scene."""
@@ -60,24 +48,15 @@ class InputSelectors:
 
     def setInputs(self, inputs: Sequence[Input]) -> None:
         """Make a selector for each input; volumes chosen before stay chosen."""
-        if tuple(inputs) == self._inputs and self._selectors:
+        if tuple(inputs) == self._inputs:
             return
         chosen = [selector.currentNode() for selector in self._selectors]
+        for _selector in self._selectors:
+            self._form.removeRow(0)
         self._inputs = tuple(inputs)
-        if self._rows is not None:
-            for selector in self._selectors:
-                selector.setMRMLScene(None)
-            self._rows.hide()
-            self._rows.deleteLater()
-        self._rows = qt.QWidget()
-        form = qt.QFormLayout(self._rows)
-        form.setContentsMargins(0, 0, 0, 0)
-        self._selectors = []
-        for number, each in enumerate(self._inputs):
-            selector = self._selector(each, number)
-            form.addRow(_labelText(each, len(self._inputs)), selector)
-            self._selectors.append(selector)
-        self._column.insertWidget(0, self._rows)
+        self._selectors = [self._selector(number) for number in range(len(self._inputs))]
+        for number, (each, selector) in enumerate(zip(self._inputs, self._selectors, strict=True)):
+            self._form.insertRow(number, _labelText(each, len(self._inputs)), selector)
         for selector, node in zip(self._selectors, chosen, strict=False):
             if node is not None and node.GetScene() is not None:
                 selector.setCurrentNode(node)
@@ -90,6 +69,11 @@ class InputSelectors:
             each.name: selector.currentNode()
             for each, selector in zip(self._inputs, self._selectors, strict=True)
         }
+
+    @property
+    def first(self) -> Any:
+        """The volume that outputs lie on, or None."""
+        return self._selectors[0].currentNode()
 
     def setVolumeNode(self, number: int, volumeNode: Any) -> None:
         """Choose a volume for the input of a number, from 0."""
@@ -112,7 +96,8 @@ class InputSelectors:
     def refresh(self) -> None:
         """Look again at what the chosen volumes hold."""
         count = self._mostComponents()
-        self.componentWidget.visible = count > 1
+        for widget in (self.componentLabel, self.componentSpinBox):
+            widget.visible = count > 1
         if count > 1:
             self.componentSpinBox.maximum = count - 1
             self.componentSpinBox.suffix = _(" (0 to {last})").format(last=count - 1)
@@ -125,7 +110,7 @@ class InputSelectors:
         nodes = [node for node in self.volumeNodes.values() if node is not None]
         return max(map(_components, nodes), default=1)
 
-    def _selector(self, each: Input, number: int) -> Any:
+    def _selector(self, number: int) -> Any:
         selector = slicer.qMRMLNodeComboBox()
         selector.objectName = f"inputSelector{number}"
         selector.nodeTypes = _VOLUME_TYPES
@@ -152,7 +137,5 @@ def _components(volumeNode: Any) -> int:
 
 def _labelText(each: Input, count: int) -> str:
     units = f" ({each.units})" if each.units else ""
-    if count == 1:
-        kind = each.modality if each.modality != "other" else _("Volume")
-        return f"{kind}{units}:"
-    return f"{each.name}{units}:"
+    kind = each.modality if each.modality != "other" else _("Volume")
+    return f"{kind if count == 1 else each.name}{units}:"

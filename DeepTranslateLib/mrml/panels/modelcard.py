@@ -163,7 +163,7 @@ def _trainedText(cohort: dict[str, Any]) -> str:
     text = " ".join(parts)
     low, high = training.get("spacing_min"), training.get("spacing_max")
     if text and low and high:
-        sizes = [*low, *high] if isinstance(low, list) else [low, high]
+        sizes = [*low[:2], *high[:2]]  # columns and rows
         least, most = min(sizes), max(sizes)
         pixel = f"{least:.2g}" if f"{least:.2g}" == f"{most:.2g}" else f"{least:.2g} - {most:.2g}"
         text += _(", pixels of {size} mm").format(size=pixel)

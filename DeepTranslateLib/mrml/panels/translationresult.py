@@ -60,10 +60,11 @@ def showTable(tableNode: Any) -> None:
 def summaryText(outcome: Translated, model: Model) -> str:
     """What was made of one volume, as rich text."""
     made = outcome.output.GetName() if outcome.output is not None else str(outcome.path)
-    head = _("<b>{output}</b> is ready ({duration} on {device}).").format(
+    onProcessor = outcome.device == "cpu"
+    head = _("<b>{output}</b> is ready, after {duration} on {device}.").format(
         output=html.escape(made),
         duration=durationText(outcome.seconds),
-        device=html.escape(outcome.device),
+        device=_("the processor") if onProcessor else _("the graphics card"),
     )
     if not outcome.rows:
         return head
