@@ -689,6 +689,7 @@ class ctkColorPickerButton(QtWidgets.QPushButton):
             self.colorChanged.emit(self._color)
 
     color = Property(QtGui.QColor, lambda self: self._color, _put)
+    displayColorName = prop(bool, True)
 
 
 @widget(slicer)
