@@ -1,0 +1,148 @@
+"""AugmentationPreview: one slice with its labels, as it is and as training will change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
+from DeepTranslateLib.mrml.panels.jobslot import JobSlot
+from DeepTranslateLib.mrml.training import startAugmentation
+from DeepTranslateLib.recipe import Label, Recipe
+
+_WIDTH = 210
+_OPACITY = 0.45
+
+
+class AugmentationPreview:
+    """A button and two pictures: before and after.
+
+    Args:
+        parentLayout: Layout that everything is added to.
+        slot: Runs the job.
+        inputs: Returns recipe and cohort; raises ValueError where one cannot be used.
+    """
+
+    def __init__(
+        self,
+        parentLayout: Any,
+        slot: JobSlot,
+        inputs: Callable[[], tuple[Recipe, str | list[Pair]]],
+    ) -> None:
+        self._slot = slot
+        self._inputs = inputs
+        self._seed = 0
+        self._recipe: Recipe | None = None
+        self.widget = qt.QWidget()
+        column = qt.QVBoxLayout(self.widget)
+        column.setContentsMargins(0, 0, 0, 0)
+        parentLayout.addWidget(self.widget)
+        self.button = qt.QPushButton(_("Preview augmentation"))
+        self.button.objectName = "previewAugmentationButton"
+        self.button.toolTip = _(
+            "Show a slice of the first image as it is and as training changes it; click again for "
+            "another change."
+        )
+        column.addWidget(self.button)
+        self.progress = JobProgress(column, slot.cancel)
+        self.message = qt.QLabel()
+        self.message.objectName = "augmentationMessage"
+        self.message.wordWrap = True
+        self.message.visible = False
+        column.addWidget(self.message)
+        self._frame = qt.QWidget()
+        grid = qt.QGridLayout(self._frame)
+        grid.setContentsMargins(0, 0, 0, 0)
+        self.pictures = []
+        for place, caption in enumerate((_("as it is"), _("as training may see it"))):
+            picture = qt.QLabel()
+            picture.objectName = ("beforePicture", "afterPicture")[place]
+            picture.setAlignment(qt.Qt.AlignCenter)
+            label = qt.QLabel(caption)
+            label.setAlignment(qt.Qt.AlignCenter)
+            grid.addWidget(picture, 0, place)
+            grid.addWidget(label, 1, place)
+            self.pictures.append(picture)
+        self._frame.visible = False
+        column.addWidget(self._frame)
+        self.button.connect("clicked()", self.run)
+
+    def run(self) -> None:
+        """Show another change of a slice."""
+        self.progress.start(_("Changing a slice"))
+        self.message.visible = False
+        self._seed += 1
+
+        def start(**callbacks: Any) -> Any:
+            self._recipe, cohort = self._inputs()
+            return startAugmentation(self._recipe, cohort, self._seed, **callbacks)
+
+        self._slot.begin(start, self._say, onFinished=self._show, onEnded=self.progress.finish)
+
+    def clear(self) -> None:
+        """Forget the pictures."""
+        self._frame.visible = False
+        self.message.visible = False
+
+    def _say(self, text: str) -> None:
+        self.message.text = text
+        self.message.visible = True
+
+    def _show(self, result: dict[str, Any]) -> None:
+        recipe = self._recipe
+        assert recipe is not None
+        with np.load(Path(result["folder"]) / result["file"], allow_pickle=False) as arrays:
+            image, target = arrays["image"], arrays["target"]
+            changed, changedTarget = arrays["images"][0], arrays["targets"][0]
+        window = recipe.preprocessing.window or (float(image.min()), float(image.max()))
+        labels = recipe.target.labels
+        for picture, (slice_, marks) in zip(
+            self.pictures, ((image, target), (changed, changedTarget)), strict=True
+        ):
+            picture.setPixmap(pixmapOf(colored(slice_, marks, window, labels)))
+        self._frame.visible = True
+
+
+def colored(
+    image: npt.NDArray[Any],
+    target: npt.NDArray[Any],
+    window: tuple[float, float],
+    labels: Sequence[Label],
+) -> npt.NDArray[np.uint8]:
+    """Return a slice in grey with its labels on top.
+
+    Args:
+        image: (rows, columns) intensities.
+        target: (rows, columns) label values; ignored where there are no labels.
+        window: Intensities shown black and white.
+        labels: With the colours.
+
+    Returns:
+        (rows, columns, 3) colours.
+    """
+    low, high = window
+    grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1) * 255
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    for label in labels:
+        here = np.isin(target, (label.value, *label.also))
+        picture[here] = (1 - _OPACITY) * picture[here] + _OPACITY * np.array(label.color)
+    return picture.round().astype(np.uint8)
+
+
+def pixmapOf(picture: npt.NDArray[np.uint8]) -> Any:
+    """Return a QPixmap of (rows, columns, 3) colours, scaled to the panel."""
+    rows, columns, _channels = picture.shape
+    path = Path(slicer.app.temporaryPath) / "DeepTranslate-preview.ppm"
+    # By a file, since not every Qt binding makes an image of memory that Python owns.
+    path.write_bytes(b"P6 %d %d 255\n" % (columns, rows) + picture.tobytes())
+    pixmap = qt.QPixmap(str(path))
+    path.unlink()
+    return pixmap.scaled(_WIDTH, _WIDTH, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation)

@@ -1,0 +1,241 @@
+"""CaseTable: the images to learn from, a row for each: who, which nodes, which slices, what for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.cohort import CohortError
+from DeepTranslateLib.cohort.case import PARTS, slices_from_text, slices_to_text
+from DeepTranslateLib.mrml.cohorts import subjectOf
+
+_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE = range(5)
+_LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
+_VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
+_VISIBLE_ROWS = 8
+
+
+class Row:
+    """One case: its texts as the user sees them, and its selectors."""
+
+    def __init__(self) -> None:
+        self.subject = ""
+        self.namedByUser = False
+        self.slices = ""
+        self.found: tuple[int, ...] | None = None
+        self.foundProblem = ""
+        self.volumeSelector: Any = None
+        self.targetSelector: Any = None
+        self.useCombo: Any = None
+
+    @property
+    def volumeNode(self) -> Any:
+        """The volume chosen, or None."""
+        return self.volumeSelector.currentNode()
+
+    @property
+    def targetNode(self) -> Any:
+        """The target chosen, or None."""
+        return self.targetSelector.currentNode()
+
+    @property
+    def split(self) -> str | None:
+        """What the case is for; None: automatic."""
+        return (None, *PARTS)[self.useCombo.currentIndex]
+
+    def chosenSlices(self) -> tuple[int, ...] | None:
+        """Return the slices that the user named; None: those found.
+
+        Raises:
+            CohortError: The text is no list of slices.
+        """
+        return slices_from_text(self.slices) if self.slices.strip() else None
+
+
+class CaseTable:
+    """A table of rows that the user edits in place.
+
+    Args:
+        parentLayout: Layout that the table is added to.
+        onChange: Called with the row when the user changed it.
+    """
+
+    def __init__(self, parentLayout: Any, onChange: Callable[[Row], None]) -> None:
+        self._onChange = onChange
+        self._filling = False
+        self._forLabels = True
+        self.rows: list[Row] = []
+        self.table = qt.QTableWidget()
+        self.table.objectName = "caseTable"
+        self.table.setColumnCount(5)
+        self.table.setHorizontalHeaderLabels(
+            [_("Subject"), _("Volume"), _("Segmentation"), _("Slices"), _("Use for")]
+        )
+        header = self.table.horizontalHeader()
+        for column in (_VOLUME, _TARGET):
+            header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+        for column, width in ((_SUBJECT, 90), (_SLICES, 80), (_USE, 92)):
+            self.table.setColumnWidth(column, width)
+        self.table.verticalHeader().visible = False
+        self.table.setSelectionBehavior(qt.QTableWidget.SelectRows)
+        self.table.setEditTriggers(qt.QTableWidget.AllEditTriggers)
+        for column, tip in (
+            (_SUBJECT, _("Who it is. Give all images of one person the same name.")),
+            (_VOLUME, _("The image to learn from.")),
+            (_TARGET, _("What the model shall make of it.")),
+            (
+                _SLICES,
+                _(
+                    "Labelled slices, found from the segmentation, counted from 0. Change them as "
+                    "3;9;17-20; an emptied cell goes back to those found."
+                ),
+            ),
+            (_USE, _("Automatic: people are divided into training and validation for you.")),
+        ):
+            self.table.horizontalHeaderItem(column).setToolTip(tip)
+        self.table.connect("cellChanged(int,int)", self._edited)
+        parentLayout.addWidget(self.table)
+        self._fit()
+
+    def setForLabels(self, forLabels: bool) -> None:
+        """Offer segmentations and label maps as targets, or volumes."""
+        if forLabels == self._forLabels:
+            return
+        self._forLabels = forLabels
+        title = _("Segmentation") if forLabels else _("Target volume")
+        self.table.horizontalHeaderItem(_TARGET).setText(title)
+        for row in self.rows:
+            self._setTargetTypes(row)
+
+    def add(
+        self,
+        volumeNode: Any = None,
+        targetNode: Any = None,
+        subject: str = "",
+        slices: str = "",
+        split: str | None = None,
+    ) -> Row:
+        """Add a row and return it; the caller's `onChange` is not called."""
+        row = Row()
+        row.subject, row.slices = subject, slices
+        row.namedByUser = bool(subject)
+        self._filling = True
+        index = self.table.rowCount
+        self.table.setRowCount(index + 1)
+        row.volumeSelector = self._selector(_VOLUME_TYPES)
+        row.targetSelector = self._selector(_LABEL_TYPES if self._forLabels else _VOLUME_TYPES)
+        row.volumeSelector.setCurrentNode(volumeNode)
+        row.targetSelector.setCurrentNode(targetNode)
+        row.useCombo = qt.QComboBox()
+        row.useCombo.addItems([_("automatic"), _("training"), _("validation"), _("test")])
+        row.useCombo.currentIndex = (None, *PARTS).index(split)
+        for column, widget in (
+            (_VOLUME, row.volumeSelector),
+            (_TARGET, row.targetSelector),
+            (_USE, row.useCombo),
+        ):
+            self.table.setCellWidget(index, column, widget)
+        for column in (_SUBJECT, _SLICES):
+            self.table.setItem(index, column, qt.QTableWidgetItem(""))
+        self.rows.append(row)
+        self._filling = False
+        row.volumeSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self._volumeChanged(row)
+        )
+        row.targetSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._tell(row))
+        row.useCombo.connect("currentIndexChanged(int)", lambda index: self._tell(row))
+        self.refresh(row)
+        self._fit()
+        return row
+
+    def remove(self, indices: Sequence[int]) -> None:
+        """Remove rows by their index."""
+        self._filling = True
+        for index in sorted(set(indices), reverse=True):
+            del self.rows[index]
+            self.table.removeRow(index)
+        self._filling = False
+        self._fit()
+
+    def clear(self) -> None:
+        """Remove all rows."""
+        self.remove(range(len(self.rows)))
+
+    def selected(self) -> list[int]:
+        """Return the indices of the rows that are selected, else that with the cursor."""
+        chosen = {item.row() for item in self.table.selectedItems()}
+        current = self.table.currentRow()
+        return sorted(chosen) or ([current] if 0 <= current < len(self.rows) else [])
+
+    def refresh(self, row: Row) -> None:
+        """Show a row's subject and slices, and what is wrong with them."""
+        index = self.rows.index(row)
+        self._filling = True
+        if not row.namedByUser and row.volumeNode is not None:
+            row.subject = subjectOf(row.volumeNode)
+        self.table.item(index, _SUBJECT).setText(row.subject)
+        item = self.table.item(index, _SLICES)
+        text = row.slices or (slices_to_text(row.found) if row.found else "")
+        item.setText(text)
+        problem = self.problem(row)
+        font = item.font()
+        font.setItalic(not row.slices)
+        item.setFont(font)
+        item.setBackground(qt.QBrush(qt.QColor(255, 190, 190)) if problem else qt.QBrush())
+        item.setForeground(qt.QBrush(qt.QColor(120, 0, 0)) if problem else qt.QBrush())
+        found = _("Found: {slices}").format(slices=text) if text else row.foundProblem
+        item.setToolTip(problem or (found if not row.slices else _("Named by you: ") + text))
+        self._filling = False
+
+    @staticmethod
+    def problem(row: Row) -> str:
+        """Return what is wrong with a row's list of slices; empty if nothing."""
+        try:
+            row.chosenSlices()
+        except CohortError as error:
+            return str(error)
+        return ""
+
+    def _edited(self, index: int, column: int) -> None:
+        if self._filling or column not in (_SUBJECT, _SLICES) or index >= len(self.rows):
+            return
+        row = self.rows[index]
+        text = self.table.item(index, column).text().strip()
+        if column == _SUBJECT:
+            row.subject, row.namedByUser = text, bool(text)
+        else:
+            same = row.found is not None and text == slices_to_text(row.found)
+            row.slices = "" if same else text
+        self._tell(row)
+
+    def _volumeChanged(self, row: Row) -> None:
+        if row in self.rows:
+            self._tell(row)
+
+    def _tell(self, row: Row) -> None:
+        # A selector whose row was removed may still hear of the scene.
+        if self._filling or row not in self.rows:
+            return
+        self._onChange(row)
+        self.refresh(row)
+
+    def _setTargetTypes(self, row: Row) -> None:
+        row.targetSelector.nodeTypes = _LABEL_TYPES if self._forLabels else _VOLUME_TYPES
+
+    def _selector(self, nodeTypes: list[str]) -> Any:
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = nodeTypes
+        selector.showChildNodeTypes = False
+        selector.noneEnabled = True
+        selector.addEnabled = selector.removeEnabled = selector.renameEnabled = False
+        selector.setMRMLScene(slicer.mrmlScene)
+        return selector
+
+    def _fit(self) -> None:
+        rowHeight = self.table.verticalHeader().defaultSectionSize
+        rows = min(max(len(self.rows), 2), _VISIBLE_ROWS)
+        self.table.setFixedHeight(rowHeight * (rows + 1) + 6)

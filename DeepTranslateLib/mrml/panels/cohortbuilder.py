@@ -1,0 +1,336 @@
+"""CohortBuilder: the images to learn from, taken from the scene or from files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.cohort import CohortError, read_cohort
+from DeepTranslateLib.cohort.case import PARTS
+from DeepTranslateLib.image import ImageError
+from DeepTranslateLib.mrml.cohorts import (
+    Pair,
+    checkPairs,
+    foundSlices,
+    isSegmentation,
+    matchSegments,
+    pairsFromScene,
+)
+from DeepTranslateLib.mrml.panels.casetable import CaseTable, Row
+from DeepTranslateLib.mrml.panels.segmenttable import SegmentTable
+from DeepTranslateLib.mrml.segmentations import Segment, segmentsOf
+from DeepTranslateLib.recipe import Recipe
+
+_SCENE, _FILES = 0, 1
+
+
+class CohortBuilder:
+    """Two ways to name the images: a table of nodes, or a folder or CSV.
+
+    Args:
+        parentLayout: Layout that the builder is added to.
+        onChange: Called without arguments when the cohort changed.
+    """
+
+    def __init__(self, parentLayout: Any, onChange: Callable[[], None]) -> None:
+        self._onChange = onChange
+        self._recipe: Recipe | None = None
+        self._restoring = False
+        self.tabs = qt.QTabWidget()
+        self.tabs.objectName = "cohortTabs"
+        parentLayout.addWidget(self.tabs)
+        self._makeSceneTab()
+        self._makeFilesTab()
+        self.tabs.connect("currentChanged(int)", lambda index: self._changed())
+        self._say()
+
+    def _makeSceneTab(self) -> None:
+        page = qt.QWidget()
+        column = qt.QVBoxLayout(page)
+        buttons = qt.QHBoxLayout()
+        column.addLayout(buttons)
+        self.addFromSceneButton = _button(buttons, _("Add from scene"), "addFromSceneButton")
+        self.addFromSceneButton.toolTip = _(
+            "Add every volume with its segmentation or label map, as far as they can be told."
+        )
+        self.addRowButton = _button(buttons, _("Add row"), "addRowButton")
+        self.removeButton = _button(buttons, _("Remove"), "removeRowButton")
+        self.removeButton.toolTip = _("Remove the selected rows; the nodes stay in the scene.")
+        self.addFromSceneButton.connect("clicked()", self.addFromScene)
+        self.addRowButton.connect("clicked()", self._addRow)
+        self.removeButton.connect("clicked()", self._removeRows)
+        self.cases = CaseTable(column, self._rowChanged)
+        self.hint = qt.QLabel()
+        self.hint.objectName = "cohortHint"
+        self.hint.wordWrap = True
+        column.addWidget(self.hint)
+        self.segments = SegmentTable(column, self._mappingChanged)
+        self.tabs.addTab(page, _("In the scene"))
+
+    def _makeFilesTab(self) -> None:
+        page = qt.QWidget()
+        column = qt.QVBoxLayout(page)
+        self.pathEdit = ctk.ctkPathLineEdit()
+        self.pathEdit.objectName = "cohortPathEdit"
+        self.pathEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Files
+        self.pathEdit.nameFilters = ["CSV (*.csv *.tsv *.txt)"]
+        self.pathEdit.settingKey = "DeepTranslate/CohortPath"
+        column.addWidget(self.pathEdit)
+        self.filesLabel = qt.QLabel()
+        self.filesLabel.objectName = "cohortFilesLabel"
+        self.filesLabel.wordWrap = True
+        column.addWidget(self.filesLabel)
+        column.addStretch(1)
+        self.pathEdit.connect("currentPathChanged(QString)", lambda path: self._changed())
+        self.tabs.addTab(page, _("Folder or CSV"))
+
+    def setRecipe(self, recipe: Recipe | None) -> None:
+        """Tell which labels there are and in which plane slices are counted; None: not known."""
+        before, self._recipe = self._recipe, recipe
+        if recipe is None:
+            return
+        self.cases.setForLabels(recipe.target.kind == "labels")
+        same = before is not None and (before.target, before.sampling.plane) == (
+            recipe.target,
+            recipe.sampling.plane,
+        )
+        if not same:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Look again at the segmentations: which segments there are, which slices are labelled."""
+        self.segments.show(self._segmentsOfCases(), self._recipe)
+        for row in self.cases.rows:
+            self._find(row)
+            self.cases.refresh(row)
+        self._say()
+
+    def cohort(self) -> str | list[Pair]:
+        """Return what the jobs take: the path of a folder or CSV, or pairs of nodes.
+
+        Raises:
+            CohortError: Nothing is chosen, or a row cannot be used; the message names it.
+        """
+        if self.tabs.currentIndex == _FILES:
+            path = self.pathEdit.currentPath.strip()
+            if not path:
+                raise CohortError("Choose a folder of subjects or a CSV.")
+            read_cohort(path)
+            return path
+        pairs = self.pairs()
+        checkPairs(pairs)
+        return pairs
+
+    def pairs(self) -> list[Pair]:
+        """Return a pair for each row, complete or not.
+
+        Raises:
+            CohortError: A list of slices cannot be read.
+        """
+        pairs = []
+        for row in self.cases.rows:
+            try:
+                slices = row.chosenSlices()
+            except CohortError as error:
+                raise CohortError(f"{row.subject or _('A row')}: {error}") from error
+            pairs.append(self._pair(row, slices))
+        return pairs
+
+    def segmentsFound(self) -> list[Segment]:
+        """Return every segment of the chosen segmentations."""
+        return [segment for segments in self._segmentsOfCases() for segment in segments]
+
+    def addFromScene(self) -> None:
+        """Add the pairs in the scene that are not in the table yet."""
+        known = {(row.volumeNode, row.targetNode) for row in self.cases.rows}
+        added = 0
+        for pair in pairsFromScene():
+            if (pair.volumeNode, pair.targetNode) not in known:
+                self.cases.add(pair.volumeNode, pair.targetNode)
+                added += 1
+        self.refresh()
+        self._changed()
+        if not added:
+            self.hint.text = (
+                _("All volumes with a segmentation are in the table.")
+                if known
+                else _(
+                    "No volume with a segmentation was recognised in the scene. Load volumes and "
+                    "segment some slices (Segment Editor), or add a row and choose them yourself."
+                )
+            )
+
+    def clear(self) -> None:
+        """Remove every row and choice."""
+        self._restoring = True
+        self.cases.clear()
+        self.segments.chosen = {}
+        self.pathEdit.currentPath = ""
+        self.tabs.currentIndex = _SCENE
+        self._restoring = False
+        self.refresh()
+
+    def save(self, parameterNode: Any) -> str:
+        """Return the builder's state as JSON; nodes become references of the parameter node."""
+        for number in range(parameterNode.GetNumberOfNodeReferenceRoles() + len(self.cases.rows)):
+            for role in (f"caseVolume{number}", f"caseTarget{number}"):
+                parameterNode.SetNodeReferenceID(role, None)
+        rows = []
+        for number, row in enumerate(self.cases.rows):
+            for role, node in (("caseVolume", row.volumeNode), ("caseTarget", row.targetNode)):
+                if node is not None:
+                    parameterNode.SetNodeReferenceID(f"{role}{number}", node.GetID())
+            rows.append(
+                {
+                    "subject": row.subject if row.namedByUser else "",
+                    "slices": row.slices,
+                    "split": row.split,
+                }
+            )
+        state = {
+            "source": self.tabs.currentIndex,
+            "path": self.pathEdit.currentPath,
+            "rows": rows,
+            "segments": self.segments.chosen,
+        }
+        return json.dumps(state)
+
+    def restore(self, text: str, parameterNode: Any) -> None:
+        """Show what `save` returned; an empty text clears the builder."""
+        state = json.loads(text) if text else {}
+        self._restoring = True
+        try:
+            self.cases.clear()
+            for number, row in enumerate(state.get("rows", [])):
+                split = row.get("split")
+                self.cases.add(
+                    parameterNode.GetNodeReference(f"caseVolume{number}"),
+                    parameterNode.GetNodeReference(f"caseTarget{number}"),
+                    str(row.get("subject", "")),
+                    str(row.get("slices", "")),
+                    split if split in PARTS else None,
+                )
+            self.segments.chosen = dict(state.get("segments", {}))
+            self.pathEdit.currentPath = str(state.get("path", ""))
+            self.tabs.currentIndex = _FILES if state.get("source") == _FILES else _SCENE
+        finally:
+            self._restoring = False
+        self.refresh()
+
+    def _pair(self, row: Row, slices: tuple[int, ...] | None) -> Pair:
+        values = None
+        if isSegmentation(row.targetNode):
+            values = self.segments.values(segmentsOf(row.targetNode))
+        return Pair(row.volumeNode, row.targetNode, row.subject, values, slices, row.split)
+
+    def _segmentsOfCases(self) -> list[list[Segment]]:
+        targets = {row.targetNode for row in self.cases.rows if isSegmentation(row.targetNode)}
+        return [segmentsOf(target) for target in sorted(targets, key=lambda node: node.GetID())]
+
+    def _find(self, row: Row) -> None:
+        row.found, row.foundProblem = None, ""
+        recipe = self._recipe
+        if recipe is None or recipe.target.kind != "labels":
+            row.foundProblem = _("All slices count where none is named.")
+            return
+        if row.volumeNode is None or row.targetNode is None:
+            return
+        pair = self._pair(row, None)
+        if pair.values == {}:
+            automatic = matchSegments(segmentsOf(row.targetNode), recipe.target.labels)
+            row.foundProblem = _("No segment is a label of the recipe.") if not automatic else ""
+            return
+        try:
+            row.found = foundSlices(pair, recipe)
+        except (CohortError, ImageError) as error:
+            row.foundProblem = str(error)
+
+    def _addRow(self) -> None:
+        self.cases.add()
+        self._changed()
+
+    def _removeRows(self) -> None:
+        self.cases.remove(self.cases.selected())
+        self.refresh()
+        self._changed()
+
+    def _rowChanged(self, row: Row) -> None:
+        self.segments.show(self._segmentsOfCases(), self._recipe)
+        self._find(row)
+        self._changed()
+
+    def _mappingChanged(self) -> None:
+        for row in self.cases.rows:
+            self._find(row)
+            self.cases.refresh(row)
+        self.segments.show(self._segmentsOfCases(), self._recipe)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._say()
+        if not self._restoring:
+            self._onChange()
+
+    def _say(self) -> None:
+        self.hint.text = self._sceneText()
+        self.filesLabel.text = self._filesText()
+
+    def _sceneText(self) -> str:
+        rows = self.cases.rows
+        if not rows:
+            return _(
+                "Load volumes and mark some slices of each in the Segment Editor; then click Add "
+                "from scene. About 17 labelled slices are a good beginning."
+            )
+        problems = [
+            f"{row.subject or _('A row')}: {problem}"
+            for row in rows
+            if (problem := CaseTable.problem(row) or self._incomplete(row))
+        ]
+        if problems:
+            return "\n".join(problems[:3])
+        people = len({row.subject for row in rows})
+        slices = sum(len(row.chosenSlices() or row.found or ()) for row in rows)
+        text = _("{cases} images of {people} people").format(cases=len(rows), people=people)
+        return text + (_(", {slices} labelled slices.").format(slices=slices) if slices else ".")
+
+    def _incomplete(self, row: Row) -> str:
+        if row.volumeNode is None:
+            return _("choose a volume.")
+        if row.targetNode is None:
+            return _("choose what to learn from.")
+        return row.foundProblem if row.found is None and self._forLabels() else ""
+
+    def _forLabels(self) -> bool:
+        return self._recipe is not None and self._recipe.target.kind == "labels"
+
+    def _filesText(self) -> str:
+        path = self.pathEdit.currentPath.strip()
+        if not path:
+            return _(
+                "A folder with one folder a person, each with an image and its labels; an nnU-Net "
+                "data set; or a CSV with the columns subject, image, labels and, where needed, "
+                "slices and split."
+            )
+        try:
+            cohort = read_cohort(Path(path))
+        except (CohortError, OSError) as error:
+            return str(error)
+        return _("{cases} images of {people} people: {names}").format(
+            cases=len(cohort.cases),
+            people=len(cohort.subjects),
+            names=", ".join(cohort.subjects[:8]) + (" ..." if len(cohort.subjects) > 8 else ""),
+        )
+
+
+def _button(row: Any, text: str, name: str) -> Any:
+    button = qt.QPushButton(text)
+    button.objectName = name
+    row.addWidget(button)
+    return button

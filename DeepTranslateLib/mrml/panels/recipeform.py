@@ -1,0 +1,150 @@
+"""RecipeForm: the fields of a recipe as a form, made from its dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import ctk
+import qt
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.mrml.panels.labelseditor import LabelsEditor
+from DeepTranslateLib.mrml.panels.recipefields import FieldEditor, editorFor, tipOf, titleOf
+from DeepTranslateLib.recipe import Input, Recipe, Target
+
+Place = tuple[str | int, ...]
+
+# Parts of a recipe that a person thinks of together; a part named nowhere gets its own group.
+_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Images", ("inputs", "sampling", "preprocessing")),
+    ("Network", ("network",)),
+    ("Learning", ("method", "optimizer", "training")),
+    ("Augmentation", ("augmentation",)),
+)
+# Shown by others: the format's version, and what the label editor and the chooser show.
+_LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",)}
+_TITLES = {
+    "ema": "Average of weights",
+    "window": "Intensity window",
+    "spacing": "Pixel size",
+    "spacing_tolerance": "Pixel size tolerance",
+    "norm": "Normalisation",
+    "monitor": "Best epoch by",
+    "patience": "Stop after no gain for",
+    "ignore": "Value to ignore",
+    "range": "Range of values",
+    "noise_sd": "Noise SD",
+    "foreground_weight": "Weight of labelled slices",
+    "keep_every": "Keep every Nth epoch",
+}
+
+
+class RecipeForm:
+    """Groups of fields for a recipe's content.
+
+    Args:
+        parentLayout: Layout that the groups are added to.
+        onEdited: Called with (place, value) when the user changes a field; `place` are the keys
+            and indices that lead to it in the recipe's JSON.
+        segments: Returns the segments of the images at hand, for "Take from segmentations".
+    """
+
+    def __init__(
+        self,
+        parentLayout: Any,
+        onEdited: Callable[[Place, Any], None],
+        segments: Callable[[], list[Any]],
+    ) -> None:
+        self._onEdited = onEdited
+        self.editors: dict[Place, FieldEditor] = {}
+        self._rows: dict[Place, tuple[Any, Any]] = {}
+        self.groups: dict[str, Any] = {}
+        self.widget = qt.QWidget()
+        self._column = qt.QVBoxLayout(self.widget)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        parentLayout.addWidget(self.widget)
+        self._makeLabels(segments)
+        grouped: set[str] = set()
+        for title, parts in _GROUPS:
+            self._makeGroup(title, parts)
+            grouped.update(parts)
+        hints = typing.get_type_hints(Recipe)
+        for field in dataclasses.fields(Recipe):
+            own = dataclasses.is_dataclass(hints[field.name]) and field.name != "target"
+            if own and field.name not in grouped:
+                self._makeGroup(titleOf(field.name), (field.name,))
+        about = self._newGroup(_("Name"))
+        self._addFields(about, Recipe, ())
+
+    def setContent(self, content: dict[str, Any]) -> None:
+        """Show a recipe's JSON, with every field there."""
+        labels = content["target"]["kind"] == "labels"
+        self.labels.setLabels(content["target"]["labels"])
+        for place, editor in self.editors.items():
+            value: Any = content
+            for key in place:
+                value = value[key]
+            editor.setValue(value)
+        self.groups[_("Labels")].visible = labels
+        for name in ("units", "range"):
+            self._setRowVisible(("target", name), not labels)
+        self._setRowVisible(("target", "ignore"), labels)
+
+    def _makeLabels(self, segments: Callable[[], list[Any]]) -> None:
+        form = self._newGroup(_("Labels"))
+        self.groups[_("Labels")].collapsed = False
+        holder = qt.QWidget()
+        qt.QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+        form.addRow(holder)
+        self.labels = LabelsEditor(
+            holder.layout(), lambda rows: self._onEdited(("target", "labels"), rows), segments
+        )
+
+    def _makeGroup(self, title: str, parts: tuple[str, ...]) -> None:
+        form = self._newGroup(_(title))
+        hints = typing.get_type_hints(Recipe)
+        for part in parts:
+            if part == "inputs":
+                self._addFields(form, Input, ("inputs", 0))
+                self._addFields(form, Target, ("target",))
+            else:
+                self._addFields(form, hints[part], (part,))
+
+    def _newGroup(self, title: str) -> Any:
+        box = ctk.ctkCollapsibleGroupBox()
+        box.title = title
+        box.objectName = f"recipe{title}Group"
+        form = qt.QFormLayout(box)
+        form.setFieldGrowthPolicy(qt.QFormLayout.AllNonFixedFieldsGrow)
+        self._column.addWidget(box)
+        box.collapsed = True
+        self.groups[title] = box
+        return form
+
+    def _addFields(self, form: Any, cls: type, place: Place) -> None:
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            where = (*place, field.name)
+            if where in _LEFT_OUT or where == ("inputs", 0, "name"):
+                continue
+            editor = editorFor(field, hints[field.name], self._reporter(where))
+            if editor is None:
+                continue
+            unit = field.metadata.get("unit", "")
+            title = _(_TITLES.get(field.name, titleOf(field.name)))
+            label = qt.QLabel(f"{title} ({unit}):" if unit else f"{title}:")
+            label.toolTip = editor.widget.toolTip = tipOf(field)
+            editor.widget.objectName = "_".join(str(key) for key in where)
+            form.addRow(label, editor.widget)
+            self.editors[where] = editor
+            self._rows[where] = (label, editor.widget)
+
+    def _reporter(self, place: Place) -> Callable[[Any], None]:
+        return lambda value: self._onEdited(place, value)
+
+    def _setRowVisible(self, place: Place, visible: bool) -> None:
+        for widget in self._rows.get(place, ()):
+            widget.visible = visible

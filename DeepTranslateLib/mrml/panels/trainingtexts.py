@@ -1,0 +1,69 @@
+"""What a training will do and what it will take, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.cohort import read_cohort
+from DeepTranslateLib.model import Model
+from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.panels.jobprogress import durationText
+from DeepTranslateLib.recipe import Recipe
+
+_GIGABYTE = 1 << 30
+
+
+def summaryText(
+    recipe: Recipe,
+    cohort: str | Path | Sequence[Pair],
+    estimate: dict[str, Any] | None = None,
+    initialModel: Model | None = None,
+) -> str:
+    """Return what Train is about to do.
+
+    Args:
+        recipe: What will be trained.
+        cohort: On what.
+        estimate: What was measured for just this; None: nothing yet.
+        initialModel: What it begins with.
+    """
+    if isinstance(cohort, (str, Path)):
+        subjects = [case.subject for case in read_cohort(cohort).cases]
+    else:
+        subjects = [pair.subject for pair in cohort]
+    text = _("Train '{title}' on {images} images of {people} people for {epochs} epochs").format(
+        title=recipe.title or recipe.name,
+        images=len(subjects),
+        people=len(set(subjects)),
+        epochs=recipe.training.epochs,
+    )
+    if initialModel is not None:
+        text += _(", starting from '{name}'").format(name=initialModel.card.name)
+    return f"{text}. {estimateText(estimate) if estimate else ''}".strip()
+
+
+def estimateText(estimate: dict[str, Any]) -> str:
+    """Return a measured estimate as sentences."""
+    device = _("processor") if estimate["device"] == "cpu" else estimate["device"]
+    text = _(
+        "It will take about {duration} ({epoch} an epoch, measured on the {device}) and {used:.1f} "
+        "GB of memory"
+    ).format(
+        duration=durationText(estimate["seconds"]),
+        epoch=durationText(estimate["seconds_per_epoch"]),
+        device=device,
+        used=estimate["memory_bytes"] / _GIGABYTE,
+    )
+    total = estimate.get("memory_total_bytes")
+    if total:
+        text += _(" of {total:.1f} GB").format(total=total / _GIGABYTE)
+        if estimate["memory_bytes"] > 0.9 * total:
+            text += _(", which is too much: take smaller batches or fewer channels")
+    slices = _("{training} slices train, {validation} validate.").format(
+        training=estimate["training_slices"], validation=estimate["validation_slices"]
+    )
+    return f"{text}. {slices}"

@@ -1,0 +1,491 @@
+"""Trainings from the application: what is prepared, started and gone on with in run folders.
+
+The console waits (`train`), a panel does not (`startTraining`); both prepare the same folder. The
+folder is complete, so that a training goes on tomorrow without the scene.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from DeepTranslateLib.cohort import read_cohort
+from DeepTranslateLib.jobs import (
+    AugmentJob,
+    CheckJob,
+    EstimateJob,
+    ExportJob,
+    JobError,
+    TrainJob,
+    read_job,
+    write_job,
+)
+from DeepTranslateLib.model import SUFFIX, Model, models_folder
+from DeepTranslateLib.mrml.cohorts import COHORT_NAME, EventSink, Pair, checkPairs, writeCohort
+from DeepTranslateLib.mrml.jobs import (
+    PanelJob,
+    applicationWorker,
+    newJobFolder,
+    removeJobFolder,
+    runJob,
+)
+from DeepTranslateLib.mrml.modellibrary import addModel, findModel
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
+from DeepTranslateLib.runfolder import RECIPE_FILE, Run, read_run
+from DeepTranslateLib.schema import to_json
+
+RUNS_SETTING = "DeepTranslate/RunsFolder"
+
+RecipeLike = Recipe | str | Path | dict[str, Any]
+CohortLike = str | Path | Sequence[Pair]
+
+
+def train(
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    initialModel: Model | str | Path | None = None,
+    onEvent: EventSink | None = None,
+) -> Path:
+    """Train a recipe in a new run folder, and wait while the application stays alive.
+
+    Args:
+        recipe: A recipe, its JSON, the name of a built-in recipe, or a recipe file.
+        cohort: A CSV or folder as `read_cohort` takes it, or pairs of nodes.
+        folder: The run's folder; it must not exist, or be empty.
+        device: "auto", "cpu", "cuda" or "mps".
+        initialModel: A model whose weights the training begins with.
+        onEvent: Called with each event.
+
+    Returns:
+        The model file in the run folder.
+
+    Raises:
+        ValueError: The recipe, the cohort or the folder cannot be used; nothing was started.
+        JobError: The training failed.
+        Stopped: It was stopped; `continueTraining` goes on with it.
+    """
+    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
+    return Path(runJob(folder, job, onEvent)["model"])
+
+
+def startTraining(
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    initialModel: Model | str | Path | None = None,
+    onEvent: EventSink | None = None,
+    **callbacks: Callable[..., None],
+) -> PanelJob:
+    """Start what `train` does, with the same arguments, and return at once.
+
+    The callbacks are onFinished(result), onStopped() and onFailed(error), as `PanelJob` takes them.
+
+    Raises:
+        ValueError: As `train`.
+    """
+    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
+    return startJob(folder, job, onEvent=onEvent, **callbacks)
+
+
+def continueTraining(
+    folder: str | Path,
+    *,
+    epochs: int | None = None,
+    device: str | None = None,
+    onEvent: EventSink | None = None,
+) -> Path:
+    """Go on with the training that a run folder holds, and wait.
+
+    Args:
+        folder: A run folder that `train` or the panel made.
+        epochs: Train up to this many epochs in all; None: as many as the recipe says.
+        device: Where to compute; None: as before.
+        onEvent: Called with each event.
+
+    Returns:
+        The model file.
+
+    Raises:
+        ValueError: The folder holds no such training, or it has come to its end.
+        JobError: The training failed.
+        Stopped: It was stopped again.
+    """
+    job = continuation(folder, epochs, device)
+    return Path(runJob(Path(folder), job, onEvent)["model"])
+
+
+def startContinuation(
+    folder: str | Path,
+    *,
+    epochs: int | None = None,
+    device: str | None = None,
+    onEvent: EventSink | None = None,
+    **callbacks: Callable[..., None],
+) -> PanelJob:
+    """Start what `continueTraining` does and return at once.
+
+    Raises:
+        ValueError: As `continueTraining`.
+    """
+    job = continuation(folder, epochs, device)
+    return startJob(Path(folder), job, onEvent=onEvent, **callbacks)
+
+
+def startCheck(recipe: RecipeLike, cohort: CohortLike, **callbacks: Any) -> PanelJob:
+    """Start what `checkCohort` does and return at once; `callbacks` as `PanelJob` takes them."""
+    recipe = asRecipe(recipe)
+    return _startScratch(
+        "check", lambda folder: CheckJob(*_about(recipe, cohort, folder, callbacks)), callbacks
+    )
+
+
+def startEstimate(
+    recipe: RecipeLike, cohort: CohortLike, device: str = "auto", **callbacks: Any
+) -> PanelJob:
+    """Start what `estimateTraining` does and return at once."""
+    recipe = asRecipe(recipe)
+    return _startScratch(
+        "estimate",
+        lambda folder: EstimateJob(*_about(recipe, cohort, folder, callbacks), device),
+        callbacks,
+    )
+
+
+def startAugmentation(
+    recipe: RecipeLike, cohort: CohortLike, seed: int = 0, count: int = 1, **callbacks: Any
+) -> PanelJob:
+    """Start to augment one slice of the cohort's first case as training would.
+
+    The result names the job's `folder` and the `file` in it with the arrays, which is there until
+    onFinished returns.
+
+    Raises:
+        ValueError: There is no case with a target.
+    """
+    recipe = asRecipe(recipe)
+
+    def job(folder: Path) -> AugmentJob:
+        first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
+        file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"))
+        case = next((case for case in read_cohort(file).cases if case.target is not None), None)
+        if case is None:
+            raise ValueError(f"{file} has no case with a target. Add labels or target volumes.")
+        slices = None if case.slices is None else case.slices[len(case.slices) // 2]
+        image, target = str(case.image), str(case.target)
+        return AugmentJob(to_json(recipe), image, target, slices, seed, count)
+
+    return _startScratch("augment", job, callbacks)
+
+
+def startExport(run: str | Path, epoch: int, output: str | Path, **callbacks: Any) -> PanelJob:
+    """Start what `exportEpoch` does and return at once."""
+    job = exportJob(run, epoch, output)
+    return _startScratch("export", lambda folder: job, callbacks)
+
+
+def checkCohort(
+    recipe: RecipeLike, cohort: CohortLike, onEvent: EventSink | None = None
+) -> dict[str, Any]:
+    """Check a cohort before it is trained on, and wait.
+
+    Returns:
+        `faults`: {subject, kind, severity, found, advice} each; `split`: the cases of "training",
+        "validation" and "test", and a "note" that says why.
+
+    Raises:
+        ValueError: There is no cohort to check.
+        JobError: The check failed.
+    """
+    recipe = asRecipe(recipe)
+    with _scratch("check") as folder:
+        job = CheckJob(to_json(recipe), cohortFile(cohort, recipe, folder, onEvent))
+        return runJob(folder, job, onEvent)
+
+
+def estimateTraining(
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    device: str = "auto",
+    onEvent: EventSink | None = None,
+) -> dict[str, Any]:
+    """Measure a few steps of a training, and wait.
+
+    Returns:
+        As `engine.estimate.estimate`: seconds, memory in bytes, numbers of slices.
+
+    Raises:
+        ValueError: The cohort cannot be used.
+        JobError: The measurement failed.
+    """
+    recipe = asRecipe(recipe)
+    with _scratch("estimate") as folder:
+        file = cohortFile(cohort, recipe, folder, onEvent)
+        return runJob(folder, EstimateJob(to_json(recipe), file, device), onEvent)
+
+
+def exportEpoch(run: str | Path, epoch: int, output: str | Path) -> Path:
+    """Make a model of an epoch whose weights were kept, and wait.
+
+    Args:
+        run: A run folder.
+        epoch: Counted from 1; one of `read_run(run).saved_epochs`.
+        output: The model file, NAME.dtmodel.
+
+    Raises:
+        ValueError: The epoch was not kept, or the file exists.
+        JobError: The export failed.
+    """
+    job = exportJob(run, epoch, output)
+    with _scratch("export") as folder:
+        return Path(runJob(folder, job)["model"])
+
+
+def exportJob(run: str | Path, epoch: int, output: str | Path) -> ExportJob:
+    """Return the job that makes a model of an epoch; checked as `exportEpoch` says."""
+    found, output = read_run(run), Path(output)
+    if epoch not in found.saved_epochs:
+        known = ", ".join(str(number) for number in found.saved_epochs) or "none"
+        raise ValueError(f"Epoch {epoch} of {run} was not kept. Kept are: {known}.")
+    if output.suffix.lower() != SUFFIX:
+        raise ValueError(f"{output} is no name of a model: it must end in {SUFFIX}.")
+    if output.exists():
+        raise ValueError(f"{output} exists and stays as it is. Choose another name.")
+    return ExportJob(str(found.folder), epoch, str(output.absolute()))
+
+
+def startJob(folder: Path, job: Any, **callbacks: Any) -> PanelJob:
+    """Write a job into its folder and start it in the application's worker."""
+    write_job(folder, job)
+    return PanelJob(applicationWorker().start(folder), **callbacks)
+
+
+def prepareTraining(
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    folder: str | Path,
+    device: str = "auto",
+    initialModel: Model | str | Path | None = None,
+    onEvent: EventSink | None = None,
+) -> tuple[Path, TrainJob]:
+    """Fill a new run folder with all that a training needs.
+
+    Raises:
+        ValueError: As `train`; what was written is removed again.
+    """
+    recipe, folder = asRecipe(recipe), Path(folder).expanduser().absolute()
+    initial = None if initialModel is None else findModel(initialModel)
+    if initial is not None:
+        _refuseOtherNetwork(initial, recipe)
+    refuseUsedFolder(folder)
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        file = cohortFile(cohort, recipe, folder, onEvent)
+        job = TrainJob(to_json(recipe), file, device, str(initial.path) if initial else None)
+        write_job(folder, job)
+    except BaseException:
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if not existed:
+            folder.rmdir()
+        raise
+    return folder, job
+
+
+def continuation(
+    folder: str | Path, epochs: int | None = None, device: str | None = None
+) -> TrainJob:
+    """Return the job that goes on with a run folder's training.
+
+    Raises:
+        ValueError: As `continueTraining`.
+    """
+    folder = Path(folder)
+    try:
+        job = read_job(folder)
+    except (JobError, OSError) as error:
+        raise ValueError(
+            f"{folder} does not say how it was trained ({error}), so it cannot go on here. Its "
+            "epochs can be made into models; or fine-tune its model in a new folder."
+        ) from error
+    if not isinstance(job, TrainJob):
+        raise ValueError(f"{folder} holds no training. Choose the folder of a run.")
+    recipe = recipe_from_json(job.recipe)
+    if epochs is not None:
+        recipe = recipe.with_training(epochs=epochs)
+    # Without its recipe it was stopped before the first step, and begins anew.
+    run = read_run(folder) if (folder / RECIPE_FILE).is_file() else None
+    if run and run.state == "finished" and run.epochs_done >= recipe.training.epochs:
+        raise ValueError(
+            f"This training has done all of its {run.epochs_done} epochs. Ask for more epochs to "
+            "go on."
+        )
+    return dataclasses.replace(job, recipe=to_json(recipe), device=device or job.device)
+
+
+def refuseUsedFolder(folder: str | Path) -> None:
+    """Refuse a run folder that holds something, which a new training would mix with its own.
+
+    Raises:
+        ValueError: It is not empty, or is a file.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file. Give the name of a folder for the training.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if isRun(folder):
+            raise ValueError(
+                f"{folder} already holds a training; nothing in it was changed. Choose a new "
+                "folder, or go on with that training instead."
+            )
+        raise ValueError(
+            f"{folder} already holds other files; nothing in it was changed. Choose a new folder."
+        )
+
+
+def isRun(folder: str | Path) -> bool:
+    """Tell whether a folder holds a training."""
+    return any((Path(folder) / name).exists() for name in (RECIPE_FILE, "job.json"))
+
+
+def isUnfinished(folder: str | Path) -> bool:
+    """Tell whether a training that was stopped can go on in a folder."""
+    try:
+        continuation(folder)
+    except ValueError:
+        return False
+    return True
+
+
+def cohortFile(
+    cohort: CohortLike, recipe: Recipe, folder: Path, onEvent: EventSink | None = None
+) -> str:
+    """Return a job's `cohort`: nodes are exported into its folder, files stay where they are.
+
+    Raises:
+        ValueError: The cohort cannot be used.
+    """
+    if isinstance(cohort, (str, Path)):
+        path = Path(cohort).expanduser().absolute()
+        read_cohort(path)
+        return str(path)
+    pairs = list(cohort)
+    checkPairs(pairs)
+    writeCohort(pairs, recipe, folder, onEvent)
+    return COHORT_NAME
+
+
+def asRecipe(recipe: RecipeLike) -> Recipe:
+    """Return the recipe that a caller means: a recipe, its JSON, a name or a file.
+
+    Raises:
+        RecipeError: It holds something impossible, or there is none.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe_from_json(to_json(recipe))
+    return recipe_from_json(recipe) if isinstance(recipe, dict) else read_recipe(recipe)
+
+
+def runsFolder() -> Path:
+    """Folder in which new run folders are made: the one in the settings, else the default."""
+    chosen = slicer.app.userSettings().value(RUNS_SETTING, "")
+    return Path(chosen) if chosen else models_folder().parent / "runs"
+
+
+def newRunFolder(recipe: Recipe) -> Path:
+    """Name a run folder that does not exist yet, after the recipe and today's date."""
+    name = re.sub(r"[^\w-]+", "-", recipe.name).strip("-") or "training"
+    first = runsFolder() / f"{name}-{datetime.date.today().isoformat()}"
+    folder, number = first, 2
+    while folder.exists():
+        folder, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return folder
+
+
+def modelName(run: Run, epoch: int | None = None) -> str:
+    """Name of the library's file of a run's model: the run folder's, with the epoch if chosen."""
+    return f"{run.folder.name}{'' if epoch is None else f'-epoch-{epoch}'}{SUFFIX}"
+
+
+def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
+    theirs = (initial.recipe.network, initial.recipe.output_channels, len(initial.recipe.inputs))
+    if theirs != (recipe.network, recipe.output_channels, len(recipe.inputs)):
+        raise ValueError(
+            f"{initial.path.name} cannot be the beginning of this training: its network or its "
+            f"number of labels ({initial.recipe.output_channels}) is not that of the recipe "
+            f"({recipe.output_channels}). Take the network and the labels of its recipe, or begin "
+            "with nothing."
+        )
+
+
+def _about(
+    recipe: Recipe, cohort: CohortLike, folder: Path, callbacks: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    return to_json(recipe), cohortFile(cohort, recipe, folder, callbacks.get("onEvent"))
+
+
+def _startScratch(kind: str, makeJob: Callable[[Path], Any], callbacks: dict[str, Any]) -> PanelJob:
+    """Start a job in a folder of its own, which is removed when the job has come to its end."""
+    folder = newJobFolder(kind)
+
+    def ending(name: str) -> Callable[..., None]:
+        callback = callbacks.get(name)
+
+        def end(*arguments: Any) -> None:
+            try:
+                if callback is not None and name == "onFinished":
+                    callback({**arguments[0], "folder": str(folder)})
+                elif callback is not None:
+                    callback(*arguments)
+            finally:
+                removeJobFolder(folder)
+
+        return end
+
+    endings = {name: ending(name) for name in ("onFinished", "onStopped", "onFailed")}
+    try:
+        return startJob(folder, makeJob(folder), onEvent=callbacks.get("onEvent"), **endings)
+    except BaseException:
+        removeJobFolder(folder)
+        raise
+
+
+def addRunModel(folder: str | Path) -> Path:
+    """Copy the model that a training made into the library, under the run's name.
+
+    Returns:
+        The file in the library.
+
+    Raises:
+        ValueError: The training has made no model yet.
+        OSError: The library's folder may not be written to.
+    """
+    run = read_run(folder)
+    if run.model is None:
+        raise ValueError(
+            f"{run.folder} has no model yet. Continue the training, or choose one of its epochs."
+        )
+    with _scratch("model") as scratch:
+        return addModel(shutil.copyfile(run.model, scratch / modelName(run)))
+
+
+@contextmanager
+def _scratch(kind: str) -> Iterator[Path]:
+    folder = newJobFolder(kind)
+    try:
+        yield folder
+    finally:
+        removeJobFolder(folder)

@@ -1,0 +1,229 @@
+"""What a training sees and makes of one slice, as nodes that are updated in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.files import read_image
+from DeepTranslateLib.mrml.cohorts import PREVIEW_ATTRIBUTE
+from DeepTranslateLib.recipe import Recipe
+
+_ROLES = ("input", "target", "prediction")
+# Which slice view shows what on top of the input.
+_VIEWS = {"Red": None, "Yellow": "target", "Green": "prediction"}
+
+
+class TrainingPreview:
+    """Three volumes in a folder "Training preview", and the slice views that show them.
+
+    The nodes of an earlier training are taken again, so that a scene holds them once.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Any] = {}
+        self._views: list[tuple[Any, str, tuple[Any, ...]]] = []
+
+    def update(self, event: dict[str, Any], folder: str | Path, recipe: Recipe) -> None:
+        """Show the images that a preview event names.
+
+        Args:
+            event: With the paths of input, target and prediction, relative to the run's folder.
+            folder: The run's folder.
+            recipe: Says whether targets are labels, and their names and colours.
+
+        Raises:
+            ImageError, OSError: An image cannot be read.
+        """
+        forLabels = recipe.target.kind == "labels"
+        for role in _ROLES:
+            image = read_image(Path(folder) / event[role])
+            node = self._node(role, forLabels and role != "input")
+            slicer.util.updateVolumeFromArray(node, image.voxels)
+            node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(image.affine))
+            if forLabels and role != "input":
+                self._color(node, recipe)
+            else:
+                self._setWindow(node, image, recipe)
+        self._place()
+
+    def show(self, plane: str) -> None:
+        """Show input, target and prediction in the three slice views, at the preview's slice.
+
+        What the views showed before is remembered for `hide`.
+
+        Args:
+            plane: The recipe's plane.
+        """
+        if not self.nodes:
+            return
+        layoutManager = slicer.app.layoutManager()
+        bounds = [0.0] * 6
+        self.nodes["input"].GetRASBounds(bounds)
+        middle = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
+        first = not self._views
+        for name, overlay in _VIEWS.items():
+            if name not in layoutManager.sliceViewNames():
+                continue
+            logic = layoutManager.sliceWidget(name).sliceLogic()
+            composite, view = logic.GetSliceCompositeNode(), logic.GetSliceNode()
+            if first:
+                self._views.append((composite, view.GetOrientation(), _shown(composite)))
+            self._put(composite, overlay)
+            view.SetOrientation(plane.capitalize())
+            view.JumpSliceByOffsetting(*middle)
+            if first:
+                logic.FitSliceToBackground()
+
+    def hide(self) -> None:
+        """Give the slice views back what they showed before."""
+        layoutManager = slicer.app.layoutManager()
+        for composite, orientation, shown in self._views:
+            background, foreground, label, opacity = shown
+            composite.SetBackgroundVolumeID(_existing(background))
+            composite.SetForegroundVolumeID(_existing(foreground))
+            composite.SetLabelVolumeID(_existing(label))
+            composite.SetForegroundOpacity(opacity)
+            name = composite.GetLayoutName()
+            if name in layoutManager.sliceViewNames():
+                logic = layoutManager.sliceWidget(name).sliceLogic()
+                logic.GetSliceNode().SetOrientation(orientation)
+                logic.FitSliceToBackground()
+        self._views = []
+
+    def forget(self) -> None:
+        """Let go of nodes and views; for a scene that is closed."""
+        self.nodes, self._views = {}, []
+
+    def remove(self) -> None:
+        """Give the views back and remove the preview's nodes and folder."""
+        self.hide()
+        hierarchy = _hierarchy()
+        folder = hierarchy.GetItemChildWithName(hierarchy.GetSceneItemID(), _folderName())
+        for node in self.nodes.values():
+            colors = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() else None
+            slicer.mrmlScene.RemoveNode(node)
+            if colors is not None and colors.GetAttribute(PREVIEW_ATTRIBUTE):
+                slicer.mrmlScene.RemoveNode(colors)
+        if folder and not _hasChildren(hierarchy, folder):
+            hierarchy.RemoveItem(folder)
+        self.nodes = {}
+
+    def _put(self, composite: Any, overlay: str | None) -> None:
+        composite.SetBackgroundVolumeID(self.nodes["input"].GetID())
+        node = self.nodes[overlay] if overlay else None
+        isLabel = node is not None and node.IsA("vtkMRMLLabelMapVolumeNode")
+        nodeID = node.GetID() if node is not None else None
+        composite.SetLabelVolumeID(nodeID if isLabel else None)
+        composite.SetLabelOpacity(0.5)
+        composite.SetForegroundVolumeID(None if isLabel else nodeID)
+        composite.SetForegroundOpacity(0.0 if isLabel or node is None else 1.0)
+
+    def _node(self, role: str, isLabel: bool) -> Any:
+        className = "vtkMRMLLabelMapVolumeNode" if isLabel else "vtkMRMLScalarVolumeNode"
+        node: Any = self.nodes.get(role)
+        if node is None or slicer.mrmlScene.GetNodeByID(node.GetID() or "") is not node:
+            node = next(
+                (
+                    known
+                    for known in slicer.util.getNodesByClass(className)
+                    if known.GetAttribute(PREVIEW_ATTRIBUTE) == role
+                ),
+                None,
+            )
+        if node is not None and node.GetClassName() != className:
+            slicer.mrmlScene.RemoveNode(node)
+            node = None
+        if node is None:
+            names = {
+                "input": _("Training preview: input"),
+                "target": _("Training preview: target"),
+                "prediction": _("Training preview: prediction"),
+            }
+            node = slicer.mrmlScene.AddNewNodeByClass(className, names[role])
+            node.SetAttribute(PREVIEW_ATTRIBUTE, role)
+            node.CreateDefaultDisplayNodes()
+        self.nodes[role] = node
+        return node
+
+    def _color(self, node: Any, recipe: Recipe) -> None:
+        """Give the label map the recipe's colours; both label maps share one table."""
+        name = _("Training preview: labels")
+        colors = next(
+            (
+                known
+                for known in slicer.util.getNodesByClass("vtkMRMLColorTableNode")
+                if known.GetAttribute(PREVIEW_ATTRIBUTE) is not None
+            ),
+            None,
+        )
+        if colors is None:
+            colors = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+            colors.SetAttribute(PREVIEW_ATTRIBUTE, "labels")
+            colors.SetHideFromEditors(True)
+            colors.SetTypeToUser()
+        labels = recipe.target.labels
+        count = 1 + max(label.value for label in labels)
+        if colors.GetNumberOfColors() != count:
+            colors.SetNumberOfColors(count)
+            table = colors.GetLookupTable()
+            if table is not None:
+                table.SetTableRange(0, count - 1)
+        for value in range(count):
+            colors.SetColor(value, "", 0.0, 0.0, 0.0, 0.0)
+        for label in labels:
+            red, green, blue = (channel / 255 for channel in label.color)
+            colors.SetColor(label.value, label.name, red, green, blue, 1.0)
+        node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
+
+    def _setWindow(self, node: Any, image: Image, recipe: Recipe) -> None:
+        window = recipe.preprocessing.window
+        if node is not self.nodes["input"] and recipe.target.range is not None:
+            window = recipe.target.range
+        display = node.GetDisplayNode()
+        if window is None:
+            low, high = float(image.voxels.min()), float(image.voxels.max())
+            window = (low, max(high, low + 1e-6))
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(*window)
+
+    def _place(self) -> None:
+        hierarchy = _hierarchy()
+        scene = hierarchy.GetSceneItemID()
+        folder = hierarchy.GetItemChildWithName(scene, _folderName())
+        if not folder:
+            folder = hierarchy.CreateFolderItem(scene, _folderName())
+        for node in self.nodes.values():
+            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+
+
+def _folderName() -> str:
+    return str(_("Training preview"))
+
+
+def _hierarchy() -> Any:
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+
+
+def _hasChildren(hierarchy: Any, item: int) -> bool:
+    children = vtk.vtkIdList()
+    hierarchy.GetItemChildren(item, children)
+    return bool(children.GetNumberOfIds())
+
+
+def _shown(composite: Any) -> tuple[Any, ...]:
+    return (
+        composite.GetBackgroundVolumeID(),
+        composite.GetForegroundVolumeID(),
+        composite.GetLabelVolumeID(),
+        composite.GetForegroundOpacity(),
+    )
+
+
+def _existing(nodeID: str | None) -> str | None:
+    return nodeID if nodeID and slicer.mrmlScene.GetNodeByID(nodeID) else None
