@@ -1,5 +1,6 @@
 """Translate: apply a trained model to the volumes of the scene, or to a folder of images."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class DeepTranslate(ScriptedLoadableModule):
 
 def registerSampleData():
     """Add this extension's images to the Sample Data module."""
+    if importlib.util.find_spec("DeepTranslateLib.mrml.sampledata") is None:
+        return
     from DeepTranslateLib.mrml import sampledata
 
     sampledata.registerSampleData()
