@@ -73,6 +73,8 @@ class Previews:
         if self._chosen is None:
             self._chosen = self._choose()
         stack, image = self._chosen
+        if image.is_sheared:  # no file can hold it
+            return
         started = time.monotonic()
         translator = Translator(network, self._recipe, self._device)
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
@@ -105,9 +107,10 @@ class Previews:
         if self._recipe.target.kind == "labels":
             channels = channels_of_values(target.voxels, self._recipe)
             target = target.with_voxels(values_of_channels(channels, self._recipe))
-        (self._folder / FOLDER).mkdir(exist_ok=True)
-        write_image(image, self._folder / FOLDER / "input.nrrd")
-        write_image(target, self._folder / FOLDER / "target.nrrd")
+        if not image.is_sheared:
+            (self._folder / FOLDER).mkdir(exist_ok=True)
+            write_image(image, self._folder / FOLDER / "input.nrrd")
+            write_image(target, self._folder / FOLDER / "target.nrrd")
         return stack.alone(index), image
 
     def _drop_old(self) -> None:
