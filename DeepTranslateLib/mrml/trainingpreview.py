@@ -199,7 +199,11 @@ class TrainingPreview:
         if not folder:
             folder = hierarchy.CreateFolderItem(scene, _folderName())
         for node in self.nodes.values():
-            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+            item = hierarchy.GetItemByDataNode(node)
+            if not item:
+                hierarchy.CreateItem(folder, node)
+            elif hierarchy.GetItemParent(item) != folder:
+                hierarchy.SetItemParent(item, folder)
 
 
 def _folderName() -> str:

@@ -26,7 +26,7 @@ class AugmentationPreview:
     """A button and two pictures: before and after.
 
     Args:
-        parentLayout: Layout that everything is added to.
+        parentLayout: Form layout that everything is added to.
         slot: Runs the job.
         inputs: Returns recipe and cohort; raises ValueError where one cannot be used.
     """
@@ -44,7 +44,7 @@ class AugmentationPreview:
         self.widget = qt.QWidget()
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
-        parentLayout.addWidget(self.widget)
+        parentLayout.addRow(self.widget)
         self.button = qt.QPushButton(_("Preview augmentation"))
         self.button.objectName = "previewAugmentationButton"
         self.button.toolTip = _(

@@ -19,6 +19,12 @@ _VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
 _VISIBLE_ROWS = 8
 
 
+def fitRows(table: Any, rows: int) -> None:
+    """Make a table just as high as so many rows and its header."""
+    header = table.horizontalHeader().sizeHint.height()
+    table.setFixedHeight(header + rows * table.verticalHeader().defaultSectionSize + 4)
+
+
 class Row:
     """One case: its texts as the user sees them, and its selectors."""
 
@@ -78,7 +84,7 @@ class CaseTable:
         header = self.table.horizontalHeader()
         for column in (_VOLUME, _TARGET):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
-        for column, width in ((_SUBJECT, 90), (_SLICES, 80), (_USE, 92)):
+        for column, width in ((_SUBJECT, 80), (_SLICES, 62), (_USE, 94)):
             self.table.setColumnWidth(column, width)
         self.table.verticalHeader().visible = False
         self.table.setSelectionBehavior(qt.QTableWidget.SelectRows)
@@ -236,6 +242,4 @@ class CaseTable:
         return selector
 
     def _fit(self) -> None:
-        rowHeight = self.table.verticalHeader().defaultSectionSize
-        rows = min(max(len(self.rows), 2), _VISIBLE_ROWS)
-        self.table.setFixedHeight(rowHeight * (rows + 1) + 6)
+        fitRows(self.table, min(max(len(self.rows), 2), _VISIBLE_ROWS))

@@ -11,9 +11,11 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.mrml.cohorts import codesOf
+from DeepTranslateLib.mrml.panels.casetable import fitRows
 
 _VALUE, _NAME, _COLOR = range(3)
 _LARGEST_VALUE = 254
+_VISIBLE_ROWS = 8
 
 
 class LabelsEditor:
@@ -75,8 +77,7 @@ class LabelsEditor:
             self.table.setItem(row, _NAME, qt.QTableWidgetItem(str(label["name"])))
             self._setColorButton(row, label["color"])
         self._filling = False
-        rowHeight = self.table.verticalHeader().defaultSectionSize
-        self.table.setFixedHeight(rowHeight * (min(max(len(labels), 2), 8) + 1) + 6)
+        fitRows(self.table, min(max(len(labels), 2), _VISIBLE_ROWS))
 
     def _setColorButton(self, row: int, color: list[int]) -> None:
         button = ctk.ctkColorPickerButton()

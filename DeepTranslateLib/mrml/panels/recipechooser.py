@@ -83,8 +83,8 @@ class RecipeChooser:
         self.saveButton.connect("clicked()", self._askWhereToSave)
 
     def _makeText(self) -> None:
-        self.advanced = ctk.ctkCollapsibleGroupBox()
-        self.advanced.title = _("Advanced: the whole recipe as JSON")
+        self.advanced = ctk.ctkCollapsibleButton()
+        self.advanced.text = _("Advanced: the whole recipe as JSON")
         self.advanced.objectName = "recipeAdvancedGroup"
         column = qt.QVBoxLayout(self.advanced)
         self.text = qt.QPlainTextEdit()

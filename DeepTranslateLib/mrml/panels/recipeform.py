@@ -61,6 +61,7 @@ class RecipeForm:
         self._onEdited = onEdited
         self.editors: dict[Place, FieldEditor] = {}
         self._rows: dict[Place, tuple[Any, Any]] = {}
+        self._hidden: set[Place] = set()
         self.groups: dict[str, Any] = {}
         self.widget = qt.QWidget()
         self._column = qt.QVBoxLayout(self.widget)
@@ -114,8 +115,8 @@ class RecipeForm:
                 self._addFields(form, hints[part], (part,))
 
     def _newGroup(self, title: str) -> Any:
-        box = ctk.ctkCollapsibleGroupBox()
-        box.title = title
+        box = ctk.ctkCollapsibleButton()
+        box.text = title
         box.objectName = f"recipe{title}Group"
         form = qt.QFormLayout(box)
         form.setFieldGrowthPolicy(qt.QFormLayout.AllNonFixedFieldsGrow)
@@ -146,5 +147,7 @@ class RecipeForm:
         return lambda value: self._onEdited(place, value)
 
     def _setRowVisible(self, place: Place, visible: bool) -> None:
-        for widget in self._rows.get(place, ()):
-            widget.visible = visible
+        if place in self._rows and visible == (place in self._hidden):
+            (self._hidden.discard if visible else self._hidden.add)(place)
+            for widget in self._rows[place]:
+                widget.visible = visible

@@ -9,9 +9,11 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.mrml.cohorts import matchSegments
+from DeepTranslateLib.mrml.panels.casetable import fitRows
 from DeepTranslateLib.mrml.segmentations import Segment
 from DeepTranslateLib.recipe import Recipe
 
+_VISIBLE_ROWS = 8
 _SEGMENT, _CASES, _LABEL = range(3)
 
 
@@ -141,8 +143,7 @@ class SegmentTable:
             if left
             else _("Which label is each segment?")
         )
-        rowHeight = self.table.verticalHeader().defaultSectionSize
-        self.table.setFixedHeight(rowHeight * (min(max(len(byName), 1), 8) + 1) + 6)
+        fitRows(self.table, min(max(len(byName), 1), _VISIBLE_ROWS))
 
     def _choose(self, name: str, value: int | None) -> None:
         if not self._filling:

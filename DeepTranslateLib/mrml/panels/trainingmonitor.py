@@ -94,6 +94,7 @@ class TrainingMonitor:
         self._recipe, self._folder, self._history = recipe, folder, list(history)
         self._pace = Pace()
         self.bar.setRange(0, 0)
+        self.bar.visible = True
         self.status.text = _("Preparing the images")
         self.best.text = self.memory.text = self.notes.text = ""
         self.setRunning(True)
@@ -136,8 +137,7 @@ class TrainingMonitor:
     def say(self, text: str) -> None:
         """Replace the line of status, as when the training has come to its end."""
         self.widget.visible = True
-        self.bar.setRange(0, 1)
-        self.bar.value = 0
+        self.bar.visible = False
         self.status.text = text
 
     def forget(self) -> None:
