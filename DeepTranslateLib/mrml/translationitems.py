@@ -87,6 +87,9 @@ class Item(Protocol):
     def outcome(self) -> Translated:
         """Put what all parts came to into the scene."""
 
+    def placeTable(self, tableNode: Any) -> None:
+        """Put the table of this item alone beside what it was made of."""
+
     def discard(self) -> None:
         """Take out of the scene again what a part made, because another part failed."""
 
@@ -158,6 +161,10 @@ class VolumeItem:
         """The output, beside its input."""
         placeBeside([self.result.output], self.first)
         return self.result
+
+    def placeTable(self, tableNode: Any) -> None:
+        """Put it beside the first volume."""
+        placeBeside([tableNode], self.first)
 
     def discard(self) -> None:
         """Remove the output, unless the user chose its node."""
@@ -244,6 +251,10 @@ class SequenceItem:
             device=done[-1].device,
         )
 
+    def placeTable(self, tableNode: Any) -> None:
+        """Put it beside the sequence or the volume that plays it."""
+        placeBeside([tableNode], self._node)
+
     def discard(self) -> None:
         """Remove the outputs of all frames."""
         for frame in self._frames:
@@ -289,6 +300,9 @@ class FileItem:
     def outcome(self) -> Translated:
         """What was written."""
         return self.result
+
+    def placeTable(self, tableNode: Any) -> None:
+        """Leave it where it is: a file has no place in the scene."""
 
     def discard(self) -> None:
         """Nothing: the worker writes a file whole or not at all."""

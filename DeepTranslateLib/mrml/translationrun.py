@@ -184,6 +184,8 @@ class Translation:
         self.outcomes[self._index] = outcome
         self._fillTable()
         outcome.table = self._tableNode if outcome.rows else None
+        if outcome.table is not None and len(self._items) == 1:
+            self._items[0].placeTable(outcome.table)
         self._say(DONE, outcome)
         self._later(self._nextItem)
 

@@ -1,8 +1,10 @@
 """A tiny model trained by the real worker, and volumes that it can read."""
 
+import contextlib
 import functools
 import importlib.metadata
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import slicer
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.model import read_model, write_model
+from DeepTranslateLib.mrml.modellibrary import FOLDER_SETTING, setModelsFolder
 from DeepTranslateLib.mrml.training import train
 from DeepTranslateLib.recipe import recipe_from_json
 
@@ -126,3 +129,72 @@ def segmentVoxels(segmentationNode, referenceNode):
         )
         found[array > 0] = value
     return found
+
+
+def waitFor(condition, seconds=60):
+    """Keep the application alive until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        slicer.app.processEvents()
+        time.sleep(0.01)
+
+
+def applied(widget, seconds=60):
+    """Click Apply in the Translate panel and wait for its end."""
+    assert widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip
+    widget.ui.applyButton.click()
+    waitFor(lambda: widget.monitor.translation is None, seconds)
+
+
+def errorDialogs():
+    """The error dialogs that are shown."""
+    return [
+        each
+        for each in slicer.app.topLevelWidgets()
+        if each.objectName == "DeepTranslateErrorDialog" and each.visible
+    ]
+
+
+def closedErrorMessage():
+    """What the one error dialog says; it is closed."""
+    (dialog,) = errorDialogs()
+    label = slicer.util.findChild(dialog, "messageLabel")
+    message = label.text
+    slicer.util.findChild(dialog, "closeButton").click()
+    slicer.app.processEvents()
+    return message
+
+
+def nodeNames(className):
+    """Names of the nodes of a class that the user sees."""
+    return [
+        node.GetName()
+        for node in slicer.util.getNodesByClass(className)
+        if not node.GetHideFromEditors()
+    ]
+
+
+def oblique(degrees=(20, -35, 50), shift=(40, -10, 25)):
+    """A rotation about all axes and a shift, as a 4 x 4 matrix."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(np.radians(degrees)):
+        first, second = [(1, 2), (2, 0), (0, 1)][axis]
+        turn = np.eye(4)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@contextlib.contextmanager
+def modelsFolder(folder):
+    """Let the library be another folder; the user's settings are as before afterwards."""
+    settings = slicer.app.userSettings()
+    before = settings.value(FOLDER_SETTING, "") or ""
+    setModelsFolder(folder)
+    try:
+        yield Path(folder)
+    finally:
+        setModelsFolder(before)
