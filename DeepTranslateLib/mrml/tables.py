@@ -19,21 +19,24 @@ _ARRAYS = {
 }
 _UNITS = {"volume_ml": "mL", "position_mm": "mm", "area_cm2": "cm2"}
 _INTENSITIES = ("mean", "sd", "median", "p05", "p95")
-_DESCRIPTIONS = {
-    "volume": "The measured image",
-    "slice": "Index of the slice as stored, from 0",
-    "position_mm": "Where the slice lies (RAS)",
-    "label": "Value in the label map",
-    "name": "Name of the label",
-    "voxels": "Number of voxels with the label",
-    "volume_ml": "Volume of the label",
-    "mean": "Mean intensity inside the label",
-    "sd": "Sample standard deviation of the intensity",
-    "median": "Median intensity",
-    "p05": "5th percentile of the intensity",
-    "p95": "95th percentile of the intensity",
-    "area_cm2": "Area of the label in the slice",
+# Column: what its header says, what its tool tip says.
+_TEXTS = {
+    "volume": ("Image", "The measured image"),
+    "slice": ("Slice", "Index of the slice as stored, from 0"),
+    "position_mm": ("Position", "Where the slice lies (RAS)"),
+    "label": ("Label", "Value in the label map"),
+    "name": ("Name", "Name of the label"),
+    "voxels": ("Voxels", "Number of voxels with the label"),
+    "volume_ml": ("Volume", "Volume of the label"),
+    "mean": ("Mean", "Mean intensity inside the label"),
+    "sd": ("SD", "Sample standard deviation of the intensity"),
+    "median": ("Median", "Median intensity"),
+    "p05": ("P5", "5th percentile of the intensity"),
+    "p95": ("P95", "95th percentile of the intensity"),
+    "area_cm2": ("Area", "Area of the label in the slice"),
 }
+# Slicer writes tables without escaping, so that these would damage a saved scene.
+_UNSAVABLE = str.maketrans({'"': "'", "\t": " ", "\n": " ", "\r": " "})
 
 
 class TableError(ValueError):
@@ -46,7 +49,8 @@ def statisticsTable(
     """Put the statistics of labels into the scene as a table: a row for each volume and label.
 
     The columns are those of the CSV files, by the same names: text, whole numbers and float64
-    numbers. Undefined intensities are NaN. The table is locked against editing.
+    numbers. Undefined intensities are NaN. Quotation marks and line breaks in names become
+    apostrophes and spaces. The table is locked against editing.
 
     Args:
         totals: Rows, of any number of volumes.
@@ -81,7 +85,8 @@ def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit:
         column = _ARRAYS[str(field.type)][0]()
         column.SetName(field.name)
         for row in rows:
-            column.InsertNextValue(getattr(row, field.name))
+            value = getattr(row, field.name)
+            column.InsertNextValue(value.translate(_UNSAVABLE) if field.type == "str" else value)
         table.AddColumn(column)
     node = outputNode
     if node is None:
@@ -92,10 +97,13 @@ def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit:
         node.SetAndObserveTable(table)
         for field in dataclasses.fields(kind):
             node.SetColumnType(field.name, _ARRAYS[str(field.type)][1])
-            node.SetColumnDescription(field.name, _DESCRIPTIONS[field.name])
-            shown = unit if field.name in _INTENSITIES else _UNITS.get(field.name, "")
-            if shown:
-                node.SetColumnUnitLabel(field.name, shown)
-        node.SetUseColumnNameAsColumnHeader(True)
+            unitShown = unit if field.name in _INTENSITIES else _UNITS.get(field.name, "")
+            title, description = _TEXTS[field.name]
+            if unitShown:
+                title = f"{title} [{unitShown}]"
+                node.SetColumnUnitLabel(field.name, unitShown)
+            node.SetColumnTitle(field.name, title)
+            node.SetColumnDescription(field.name, description)
+        node.SetUseColumnTitleAsColumnHeader(True)
         node.SetLocked(True)
     return node
