@@ -192,7 +192,8 @@ def test_a_saved_scene_comes_back_without_loss(tmp_path):
         read = [column.GetValue(row) for row in range(len(totals))]
         expected = [getattr(row, name) for row in totals]
         if isinstance(expected[0], float):
-            np.testing.assert_allclose(read, expected, rtol=1e-6)
+            # Slicer's table files have six significant digits.
+            np.testing.assert_allclose(read, expected, rtol=5e-6)
         else:
             assert read == expected
     assert table.GetColumnUnitLabel("volume_ml") == "mL"
