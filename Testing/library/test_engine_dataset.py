@@ -1,5 +1,6 @@
 """Labelled slices of a cohort as the network sees them, in memory and in files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,40 @@ def test_the_fingerprint_says_number_spacing_and_intensities(tmp_path: Path) -> 
     percentiles = fingerprint["intensity_percentiles"]
     for level, value in percentiles.items():
         assert value == pytest.approx(-1000 + 20 * float(level), abs=15)
+
+
+def test_the_fingerprint_says_field_of_view_and_histogram(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(0, 100, (2, 100, 80)).round().astype(np.int16)
+    voxels[:, :20] = -3024
+    labels = np.zeros(voxels.shape, np.uint8)
+    selections = []
+    for n, spacing in enumerate([(0.8, 0.9, 4.0), (1.5, 0.7, 5.0)]):
+        image = stored_as(Image(voxels, oblique_affine(spacing)), "SLA")
+        target = stored_as(Image(labels, oblique_affine(spacing)), "SLA")
+        selections.append(Selection(Case(str(n), image, target), None))
+    fingerprint = SliceSet(selections, RECIPE, tmp_path).fingerprint()
+    # Rows, then columns.
+    assert fingerprint["field_of_view_min"] == pytest.approx([70, 64])
+    assert fingerprint["field_of_view_max"] == pytest.approx([90, 120])
+    histogram = fingerprint["intensity_histogram"]
+    # What pads a CT outside the scanner's field is not in it: 1 % of a normal lies beyond 2.6 SD.
+    assert histogram["low"] == pytest.approx(-2.6 * 110, rel=0.15)
+    assert histogram["high"] == pytest.approx(2.6 * 110, rel=0.15)
+    assert len(histogram["shares"]) == 64
+    assert sum(histogram["shares"]) == pytest.approx(1, abs=1e-3)
+    assert fingerprint["intensity_percentiles"]["0.5"] == -3024
+    assert len(json.dumps(fingerprint)) < 2000
+
+
+def test_every_slice_knows_where_it_is_from(tmp_path: Path) -> None:
+    first, second = random_case(0, orientation="LPI"), random_case(1)
+    pieces = SliceSet([Selection(first, (3, 0)), Selection(second, None)], RECIPE, tmp_path)
+    assert pieces.sources == [(first, 3), (first, 0), *((second, n) for n in range(4))]
+    for piece, (case, stored) in zip(pieces.slices, pieces.sources, strict=True):
+        voxels = case.read_image().voxels[stored]
+        assert piece.image[0].numpy() == pytest.approx((voxels + 1000) / 2000, abs=1e-6)
+        assert piece.content == np.count_nonzero(case.read_target().voxels[stored])
 
 
 def selections_of(recipe: Recipe) -> list[Selection]:
