@@ -29,7 +29,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         why = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be loaded"
         return (
             f"The Python package {what}{why}. 'deeptranslate doctor' lists what is missing and how "
-            "to install it.",
+            "to install it; in Slicer the panel installs it.",
             MISSING,
         )
     if "DeviceError" in names:
@@ -38,8 +38,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), DIVERGED
     if "OutOfMemoryError" in names or isinstance(error, MemoryError):
         return (
-            "There is not enough memory for this. Close other programs, use --device cpu, or "
-            "translate a cropped volume.",
+            "There is not enough memory for this. Close other programs, choose the device CPU "
+            "(--device cpu), translate a cropped volume, or train with a smaller batch.",
             MISSING,
         )
     if isinstance(error, OSError) and error.strerror:
@@ -50,7 +50,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), BAD_INPUT
     return (
         f"Something unexpected happened ({type(error).__name__}: {error}). This is a defect of "
-        "DeepTranslate; please report it with the output of the same command and --debug.",
+        "DeepTranslate; please report it with the output of the same command and --debug, or with "
+        "the report that Slicer copies.",
         UNEXPECTED,
     )
 

@@ -76,6 +76,11 @@ class Worker:
         return self._job is not None
 
     @property
+    def job(self) -> RunningJob | None:
+        """The job that runs, or is being cancelled."""
+        return self._job
+
+    @property
     def pid(self) -> int | None:
         """Id of the process; None where there is none."""
         process = self._process
@@ -116,8 +121,9 @@ class Worker:
             process = job._process
         elif process is not None:
             self._end(process, None, 0.0)
-        if process is not None:
-            process.gone.wait(grace + 2 * _PATIENCE_SECONDS + 1.0)
+        if process is not None and not process.gone.wait(grace + 2 * _PATIENCE_SECONDS):
+            process.kill()  # it was being cancelled with more patience
+            process.gone.wait(1.0)
 
     def _submit(self, job: RunningJob) -> None:
         process = self._process

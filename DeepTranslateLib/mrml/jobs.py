@@ -41,6 +41,7 @@ class _State:
         self.worker: Worker | None = None
         self.workerPython = ""
         self.running: set[RunningJob] = set()
+        self.listeners: set[PanelJob] = set()
         self.folders: set[Path] = set()
         self.isConnected = False
         self.sceneObserver: int | None = None
@@ -93,8 +94,9 @@ class PanelJob:
         self._onEvent, self._onFinished = onEvent, onFinished
         self._onStopped, self._onFailed = onStopped, onFailed
         self._events: deque[dict[str, Any]] = deque()
-        self._isTicking = False
+        self._isTicking = self._isReleased = False
         _watch(runningJob)
+        _state.listeners.add(self)
         self._timer = qt.QTimer()
         self._timer.setInterval(_POLL_MILLISECONDS)
         self._timer.connect("timeout()", self._tick)
@@ -108,7 +110,7 @@ class PanelJob:
     @property
     def isRunning(self) -> bool:
         """Whether the job has not ended, or its end has not been reported."""
-        return self._timer is not None
+        return self in _state.listeners and not self._isReleased
 
     def cancel(self, grace: float = 1.0) -> None:
         """End the job and its process; `onStopped` follows when they are gone.
@@ -128,33 +130,29 @@ class PanelJob:
         self._job.finish()
 
     def release(self) -> None:
-        """Listen no more, and cancel the job where it still runs; for a widget's cleanup."""
-        if self._timer is None:
-            return
-        self._forget()
+        """Report no more, and cancel the job where it still runs; for a widget's cleanup."""
+        self._isReleased = True
         _cancel(self._job)
-
-    def _forget(self) -> None:
-        self._timer.stop()
-        self._timer = None
 
     def _tick(self) -> None:
         # A callback may keep the event loop going while it works.
-        if self._isTicking or self._timer is None:
+        if self._isTicking or self not in _state.listeners:
             return
         self._isTicking = True
         try:
-            time.sleep(0.002)  # the turn of the threads that listen
+            time.sleep(0.002)  # the turn of the threads that listen, and of the one that cancels
             state = self._job.state
             self._events.extend(self._job.poll())
-            while self._events and self._timer is not None:
+            while self._events and not self._isReleased:
                 event = self._events.popleft()
                 if self._onEvent is not None:
                     self._onEvent(event)
-            if state != "running" and self._timer is not None:
-                self._forget()
+            if state != "running":
+                self._timer.stop()
+                _state.listeners.discard(self)
                 _state.running.discard(self._job)
-                self._report(state)
+                if not self._isReleased:
+                    self._report(state)
         finally:
             self._isTicking = False
 
@@ -237,9 +235,8 @@ def shutDown() -> None:
 
     A training saves its checkpoint first.
     """
-    grace = max((_graceOf(job) for job in _state.running), default=0.0)
     for worker in list(_workers()):
-        worker.close(grace if worker is _state.worker else 0.0)
+        worker.close(0.0 if worker.job is None else _graceOf(worker.job))
         _workers().remove(worker)
     _state.worker = None
     _state.running.clear()
