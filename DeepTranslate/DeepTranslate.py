@@ -41,7 +41,7 @@ class DeepTranslate(ScriptedLoadableModule):
             "with their volumes, noisy into clean, one contrast into another. Choose a model and "
             "a volume, and click Apply; the Batch tab does the same for many volumes. Models are "
             "trained in the module DeepTranslate Train. "
-            '<a href="https://github.com/DeepTranslate/DeepTranslate#readme">Documentation</a>'
+            '<a href="https://github.com/deeptranslate/SlicerDeepTranslate#readme">Documentation</a>'
         )
         self.parent.acknowledgementText = _(
             "The method for body composition follows Ye RZ et al. DeepImageTranslator: a free, "
