@@ -73,12 +73,12 @@ class ModelSelector:
         self.comboBox.connect("currentIndexChanged(int)", self._chosen)
         self.addButton.connect("clicked()", self._browse)
         self.trainButton.connect("clicked()", _goToTrain)
-        self._dropFilter = _dropFilter(self.addFiles)
+        self.dropFilter = _dropFilter(self.addFiles)
 
     def acceptDrops(self, widget: Any) -> None:
         """Let model files be dropped onto a widget."""
         widget.acceptDrops = True
-        widget.installEventFilter(self._dropFilter)
+        widget.installEventFilter(self.dropFilter)
 
     @property
     def model(self) -> Model | None:
@@ -94,8 +94,8 @@ class ModelSelector:
         """Read the library's folder again.
 
         Args:
-            fileName: The file to choose; by default the one that is chosen now. Where it is not
-                there nothing is chosen, unless none was asked for: then the first usable model.
+            fileName: The file to choose; where it is not there, nothing is chosen, and said.
+                None: the one that is chosen now, or else the first that can be used.
         """
         wanted = self.fileName if fileName is None else fileName
         blocked = self.comboBox.blockSignals(True)
@@ -108,7 +108,7 @@ class ModelSelector:
                 self._add(_("{name} (not usable)").format(name=path.stem), None, str(content))
         usable = [index for index, model in enumerate(self._models) if model is not None]
         index = next((i for i in usable if self._models[i].path.name == wanted), -1)  # type: ignore[union-attr]
-        if index < 0 and wanted:
+        if index < 0 and fileName:
             missing = _("{name} (not in the library)").format(name=Path(wanted).stem)
             reason = _("There is no {name} in {folder}. Add the file, or choose another model.")
             self._add(missing, None, reason.format(name=wanted, folder=modelsFolder()))

@@ -1,0 +1,161 @@
+"""The Batch tab: many volumes, one row each."""
+
+import numpy as np
+import pytest
+import qt
+import slicer
+import translate_samples as samples
+
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.files import read_image, write_image
+
+NAME, STATE, RESULT = range(3)
+
+
+@pytest.fixture
+def widget(panel, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    samples.model("labels", folder)
+    with samples.modelsFolder(folder):
+        widget = panel("DeepTranslate")
+        widget.ui.tabWidget.currentIndex = 1
+        widget.batch.sourceComboBox.currentIndex = 0
+        yield widget
+        widget.batch.sourceComboBox.currentIndex = 0
+        widget.ui.tabWidget.currentIndex = 0
+
+
+def column(widget, number):
+    table = widget.batch.table
+    return [table.item(row, number).text() for row in range(table.rowCount)]
+
+
+def images(folder, names=("a", "b")):
+    folder.mkdir()
+    for seed, name in enumerate(names, start=50):
+        write_image(Image(samples.voxels(seed)[0], samples.affine()), folder / f"{name}.nrrd")
+    return folder
+
+
+def test_rows_are_the_volumes_of_the_scene(widget):
+    assert not widget.ui.applyButton.enabled
+    assert "scene" in widget.ui.applyButton.toolTip
+    samples.volumeNode("A")
+    samples.volumeNode("B")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    widget.batch.refreshButton.click()
+    assert column(widget, NAME) == ["A", "B"]
+    assert widget.ui.applyButton.enabled
+    assert "2" in widget.ui.applyButton.text
+
+
+def test_one_broken_volume_does_not_stop_the_rest(widget):
+    samples.volumeNode("A", 50)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "broken")
+    samples.volumeNode("C", 51)
+    widget.batch.refresh()
+    samples.applied(widget)
+    assert column(widget, STATE) == ["done", "failed", "done"]
+    results = column(widget, RESULT)
+    assert "mL" in results[0]
+    assert "voxels" in results[1]
+    assert samples.nodeNames("vtkMRMLSegmentationNode") == ["A tissues", "C tissues"]
+    (table,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    assert table.GetNumberOfRows() == 4
+    assert {table.GetCellText(row, 0) for row in range(4)} == {"A", "C"}
+    assert "2 done" in widget.ui.resultLabel.text
+    assert "1 failed" in widget.ui.resultLabel.text
+    assert not samples.errorDialogs()
+
+
+def test_only_checked_volumes_are_translated(widget):
+    for name in ("A", "B", "C"):
+        samples.volumeNode(name)
+    widget.batch.refresh()
+    widget.batch.noneButton.click()
+    assert not widget.ui.applyButton.enabled
+    widget.batch.table.item(1, NAME).setCheckState(qt.Qt.Checked)
+    assert widget.ui.applyButton.enabled
+    samples.applied(widget)
+    assert column(widget, STATE) == ["", "done", ""]
+    assert samples.nodeNames("vtkMRMLSegmentationNode") == ["B tissues"]
+
+
+def test_cancel_keeps_what_is_done(widget):
+    samples.volumeNode("A")
+    long = np.tile(samples.voxels(50, slices=1, size=256)[0], (400, 1, 1))
+    samples.volumeNode("B", array=long)
+    samples.volumeNode("C")
+    widget.batch.refresh()
+    widget.ui.applyButton.click()
+    samples.waitFor(lambda: "%" in column(widget, STATE)[1] and column(widget, STATE)[0] == "done")
+    assert column(widget, STATE)[2] == "waiting"
+    widget.progress.cancelButton.click()
+    samples.waitFor(lambda: widget.monitor.translation is None, 5)
+    assert column(widget, STATE) == ["done", "cancelled", "cancelled"]
+    assert samples.nodeNames("vtkMRMLSegmentationNode") == ["A tissues"]
+    (table,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    assert table.GetNumberOfRows() == 2
+
+
+def test_a_folder_is_translated_into_a_folder(widget, tmp_path):
+    folder = images(tmp_path / "in")
+    (folder / "broken.nrrd").write_text("nonsense")
+    before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    widget.batch.sourceComboBox.currentIndex = 1
+    assert not widget.ui.applyButton.enabled
+    widget.batch.folderEdit.currentPath = str(folder)
+    assert column(widget, NAME) == ["a", "b", "broken"]
+    assert "output folder" in widget.ui.applyButton.toolTip
+    widget.batch.outputEdit.currentPath = str(tmp_path / "out")
+    samples.applied(widget)
+    assert column(widget, STATE) == ["done", "done", "failed"]
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["a_labels.nrrd", "b_labels.nrrd", "tissue_volumes.csv"]
+    labels = read_image(tmp_path / "out" / "a_labels.nrrd")
+    assert np.mean(labels.voxels == samples.voxels(50)[1]) > 0.9
+    after = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    assert after == before
+    (table,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    assert table.GetNumberOfRows() == 4
+
+
+def test_a_folder_without_images_is_explained(widget, tmp_path):
+    (tmp_path / "empty").mkdir()
+    widget.batch.sourceComboBox.currentIndex = 1
+    widget.batch.folderEdit.currentPath = str(tmp_path / "empty")
+    assert "holds no images" in widget.ui.applyButton.toolTip
+
+
+def test_the_script_of_a_batch_does_the_same(widget, tmp_path):
+    folder = images(tmp_path / "in", ("a", "b", "c"))
+    widget.batch.sourceComboBox.currentIndex = 1
+    widget.batch.folderEdit.currentPath = str(folder)
+    widget.batch.outputEdit.currentPath = str(tmp_path / "out")
+    widget.batch.table.item(1, NAME).setCheckState(qt.Qt.Unchecked)
+    widget.ui.copyScriptButton.click()
+    exec(compile(slicer.app.clipboard().text(), "script", "exec"), {})
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["a_labels.nrrd", "c_labels.nrrd", "tissue_volumes.csv"]
+
+
+def test_what_was_made_here_is_not_checked_again(widget, tmp_path):
+    samples.model("volume", tmp_path / "models", "volumes")
+    widget.models.refresh("volumes.dtmodel")
+    samples.volumeNode("A")
+    widget.batch.refresh()
+    samples.applied(widget)
+    widget.batch.refresh()
+    assert column(widget, NAME) == ["A", "A translated"]
+    assert widget.batch.checkedRows() == [0]
+
+
+def test_the_outcome_of_a_row_can_be_shown(widget):
+    first = samples.volumeNode("A")
+    samples.volumeNode("B")
+    widget.batch.refresh()
+    samples.applied(widget)
+    widget.monitor.showRow(0)
+    shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert shown.GetBackgroundVolumeID() == first.GetID()
