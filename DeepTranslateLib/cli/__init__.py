@@ -117,6 +117,31 @@ def parser() -> argparse.ArgumentParser:
         "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
     )
 
+    evaluate = commands.add_parser(
+        "evaluate", parents=[common], help="compare a translated image with its reference"
+    )
+    evaluate.add_argument("--prediction", type=Path, required=True, metavar="FILE")
+    evaluate.add_argument("--reference", type=Path, required=True, metavar="FILE")
+    evaluate.add_argument(
+        "--mask", type=Path, metavar="FILE", help="only voxels where it is not 0 count"
+    )
+    evaluate.add_argument(
+        "--recipe", metavar="NAME_OR_FILE", help="names labels, says units and range"
+    )
+    evaluate.add_argument(
+        "--kind", choices=("labels", "volume"), help="default: the recipe's, or what they look like"
+    )
+    evaluate.add_argument(
+        "--tolerance", type=_distance, metavar="MM", help="of the surface Dice; default: 2"
+    )
+    evaluate.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="for PSNR and SSIM; default: the recipe's, or the reference's",
+    )
+
     commands.add_parser("recipes", parents=[common], help="list the built-in recipes")
     models = commands.add_parser("models", parents=[common], help="list models")
     models.add_argument("folder", nargs="?", type=Path, help="default: the model library")
@@ -198,6 +223,16 @@ def _at_least(minimum: int, text: str) -> int:
         value = minimum - 1
     if value < minimum:
         raise argparse.ArgumentTypeError(f"expected a whole number from {minimum}, found '{text}'")
+    return value
+
+
+def _distance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected millimetres from 0, found '{text}'")
     return value
 
 

@@ -86,6 +86,13 @@ def statistics(options: argparse.Namespace, console: Console) -> int:
     return DONE
 
 
+def evaluate(options: argparse.Namespace, console: Console) -> int:
+    """Compare a translated image with its reference."""
+    from DeepTranslateLib.cli.evaluate import evaluate_files
+
+    return evaluate_files(options, console)
+
+
 def recipes(options: argparse.Namespace, console: Console) -> int:
     """List the built-in recipes."""
     from DeepTranslateLib.recipe import builtin_recipes, read_recipe

@@ -1,0 +1,209 @@
+"""The command `evaluate`: one translated image against its reference."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from DeepTranslateLib.cli.console import Console, native_silence
+from DeepTranslateLib.cli.failures import DONE, CommandError
+from DeepTranslateLib.image.files import read_image
+from DeepTranslateLib.recipe import Recipe, read_recipe
+from DeepTranslateLib.schema import to_json
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.engine.metrics.images import LabelMetrics
+    from DeepTranslateLib.image import Image
+
+# An image with more values than this is taken for a volume; 8-bit pictures have up to 256.
+_MOST_LABELS = 128
+_LABEL_COLUMNS = (
+    ("Dice", "dice", ".4f"),
+    ("sensitivity", "sensitivity", ".4f"),
+    ("specificity", "specificity", ".4f"),
+    ("area diff.", "fractional_area_difference", "+.4f"),
+    ("HD95 mm", "hausdorff95_mm", ".2f"),
+    ("ASSD mm", "average_surface_distance_mm", ".2f"),
+    ("surface Dice", "surface_dice", ".4f"),
+)
+_VOLUME_ROWS = (
+    ("MAE", "mae", ".5g", True),
+    ("RMSE", "rmse", ".5g", True),
+    ("MSE", "mse", ".5g", False),
+    ("bias", "bias", "+.5g", True),
+    ("PSNR", "psnr", ".2f", False),
+    ("SSIM", "ssim", ".4f", False),
+    ("MS-SSIM", "ms_ssim", ".4f", False),
+)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    prediction: Image
+    reference: Image
+    mask: Image | None
+
+
+def evaluate_files(options: argparse.Namespace, console: Console) -> int:
+    """Compare the files of the command line; as labels or as volumes."""
+    recipe = None if options.recipe is None else read_recipe(options.recipe)
+    with native_silence():
+        mask = None if options.mask is None else read_image(options.mask)
+        pair = _Pair(read_image(options.prediction), read_image(options.reference), mask)
+    files = {
+        "prediction": str(options.prediction),
+        "reference": str(options.reference),
+        "mask": None if options.mask is None else str(options.mask),
+    }
+    if _kind(options, recipe, pair) == "labels":
+        content = _compare_labels(options, recipe, pair, console)
+    else:
+        content = _compare_volumes(options, recipe, pair, console)
+    console.result({**files, **content})
+    return DONE
+
+
+def _kind(options: argparse.Namespace, recipe: Recipe | None, pair: _Pair) -> str:
+    """What the images are, "labels" or "volume"; refuses options of the other."""
+    if recipe is not None:
+        kind, why = recipe.target.kind, f"the recipe '{recipe.name}' makes"
+        if options.kind not in (None, kind):
+            raise CommandError(
+                f"--kind says {options.kind}, and {why} {kind}. Leave one of the two options out."
+            )
+    elif options.kind is not None:
+        kind, why = options.kind, "--kind says"
+    else:
+        labels = all(_label_values(i) is not None for i in (pair.prediction, pair.reference))
+        kind, why = ("labels" if labels else "volume"), "the files hold"
+    useless = {"labels": ("range",), "volume": ("tolerance",)}[kind]
+    for name in useless:
+        if getattr(options, name) is not None:
+            other = "volumes" if kind == "labels" else "labels"
+            raise CommandError(
+                f"--{name} is for {other}, and {why} {kind}. Leave it out, or give --kind."
+            )
+    return str(kind)
+
+
+def _label_values(image: Image) -> set[int] | None:
+    """The values of a label map but 0; None where there are too many, or not whole ones."""
+    values: set[float] = set()
+    for plane in image.voxels:
+        values.update(np.unique(plane).tolist())
+        if len(values) > _MOST_LABELS:
+            return None
+    if any(not math.isfinite(v) or v < 0 or v != int(v) for v in values):
+        return None
+    return {int(value) for value in values} - {0}
+
+
+def _compare_labels(
+    options: argparse.Namespace, recipe: Recipe | None, pair: _Pair, console: Console
+) -> dict[str, Any]:
+    from DeepTranslateLib.engine.metrics.images import TOLERANCE_MM, label_metrics
+
+    found = {}
+    for name in ("prediction", "reference"):
+        values = _label_values(getattr(pair, name))
+        if values is None:
+            raise CommandError(
+                f"{getattr(options, name)} is no label map: its values are not a few whole numbers "
+                "from 0. Give a label map, or compare the two as volumes with --kind volume."
+            )
+        found[name] = values
+    tolerance = TOLERANCE_MM if options.tolerance is None else options.tolerance
+    ignore = None
+    prediction, reference = pair.prediction, pair.reference
+    if recipe is None:
+        names = {value: f"label {value}" for value in sorted(set().union(*found.values()))}
+    else:
+        names = {label.value: label.name for label in recipe.target.labels}
+        ignore = recipe.target.ignore
+        _warn_of_unknown(options, recipe, found, console)
+        prediction, reference = (_with_one_value(i, recipe) for i in (prediction, reference))
+    if not names:
+        raise CommandError("Neither file holds a label: every voxel is 0, the background.")
+    rows = label_metrics(
+        prediction, reference, tuple(names), mask=pair.mask, ignore=ignore, tolerance=tolerance
+    )
+    _show_labels(console, rows, names, tolerance)
+    labels = [{"name": names[row.value], **to_json(row)} for row in rows]
+    return {"kind": "labels", "tolerance_mm": tolerance, "labels": labels}
+
+
+def _warn_of_unknown(
+    options: argparse.Namespace, recipe: Recipe, found: dict[str, set[int]], console: Console
+) -> None:
+    known = {value for label in recipe.target.labels for value in (label.value, *label.also)}
+    for name, values in found.items():
+        unknown = sorted(values - known - {recipe.target.ignore})
+        if unknown:
+            console.warn(
+                f"{getattr(options, name)} holds values that the recipe '{recipe.name}' does not "
+                f"know: {', '.join(map(str, unknown))}. They count as background."
+            )
+
+
+def _with_one_value(image: Image, recipe: Recipe) -> Image:
+    """The label map with each label's other values replaced by its own."""
+    voxels = image.voxels
+    for label in recipe.target.labels:
+        if label.also:
+            voxels = np.where(np.isin(voxels, label.also), label.value, voxels)
+    return image.with_voxels(voxels)
+
+
+def _compare_volumes(
+    options: argparse.Namespace, recipe: Recipe | None, pair: _Pair, console: Console
+) -> dict[str, Any]:
+    from DeepTranslateLib.engine.metrics.images import volume_metrics
+
+    value_range, units = options.range, ""
+    if recipe is not None:
+        units = recipe.target.units
+        value_range = value_range or recipe.target.range
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise CommandError(
+            f"The range {value_range[0]:g} to {value_range[1]:g} is empty. Give the lowest and "
+            "then the highest value."
+        )
+    found = volume_metrics(
+        pair.prediction,
+        pair.reference,
+        mask=pair.mask,
+        value_range=None if value_range is None else tuple(value_range),
+    )
+    if not found.voxels:
+        raise CommandError(f"{options.mask} has no voxel that counts: every one is 0.")
+    content = to_json(found)
+    suffix = f" {units}" if units else ""
+    rows = [
+        [name, format(content[field], form) + (suffix if in_units else " dB" * (name == "PSNR"))]
+        for name, field, form, in_units in _VOLUME_ROWS
+    ]
+    where = "all" if pair.mask is None else "those in the mask"
+    console.table(["", ">"], rows)
+    console.say(
+        f"\nOf {found.voxels} voxels ({where}). PSNR and SSIM refer to the range from "
+        f"{found.lowest:g} to {found.highest:g}{suffix}."
+    )
+    return {"kind": "volume", "units": units, "metrics": content}
+
+
+def _show_labels(
+    console: Console, rows: tuple[LabelMetrics, ...], names: dict[int, str], tolerance: float
+) -> None:
+    cells = []
+    for row in rows:
+        values = [getattr(row, field) for _, field, _ in _LABEL_COLUMNS]
+        texts = [format(v, f) for v, (_, _, f) in zip(values, _LABEL_COLUMNS, strict=True)]
+        # An undefined value has no number; it is not a bad one.
+        texts = ["" if math.isnan(v) else t for v, t in zip(values, texts, strict=True)]
+        cells.append([names[row.value], *texts])
+    console.table(["label", *(f">{title}" for title, _, _ in _LABEL_COLUMNS)], cells)
+    console.say(f"\nSurface Dice at {tolerance:g} mm.")
