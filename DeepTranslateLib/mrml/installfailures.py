@@ -31,6 +31,7 @@ _CAUSES = (
     ),
     ("damaged", r"DO NOT MATCH THE HASHES|BadZipFile|is not a valid wheel|IncompleteRead"),
     ("conflict", r"ResolutionImpossible|conflicting dependencies|because these package versions"),
+    ("nothing", r"from versions: none"),
     ("absent", r"No matching distribution found|Could not find a version that satisfies"),
     ("memory", r"MemoryError|returned non-zero exit status -9|\bKilled\b"),
 )
@@ -45,7 +46,7 @@ def explain(log: str, packages: list[str], wheelFolder: str = "") -> str:
         wheelFolder: Folder that they should have come from; empty: the network.
     """
     cause = next((name for name, pattern in _CAUSES if re.search(pattern, log)), "")
-    if wheelFolder and cause == "absent":
+    if wheelFolder and cause in ("nothing", "absent"):
         cause = "notInFolder"
     texts = {
         "disk": _(
@@ -75,8 +76,8 @@ def explain(log: str, packages: list[str], wheelFolder: str = "") -> str:
         + "\n"
         + offlineAdvice(packages),
         "network": _(
-            "There is no connection to the package index. Check the network; behind a proxy, enter "
-            "it under Options."
+            "There is no connection to the package index. Check the network and, where there is "
+            "one, the proxy under Options."
         )
         + "\n"
         + offlineAdvice(packages),
@@ -85,6 +86,14 @@ def explain(log: str, packages: list[str], wheelFolder: str = "") -> str:
             "The packages would have to replace versions that belong to Slicer, which is not done. "
             "Use a newer Slicer, or choose another Python for the worker under Options."
         ),
+        # pip says the same of an index that it cannot reach as of one that has nothing.
+        "nothing": _(
+            "No version of {name} was found: either the package index cannot be reached, or it has "
+            "none for this system ({system}). Check the network; behind a proxy, enter it under "
+            "Options."
+        ).format(name=missingName(log), system=_system())
+        + "\n"
+        + offlineAdvice(packages),
         "absent": _(
             "There is no suitable version of {name} for this system ({system}). Choose another "
             "Python for the worker under Options, or use another computer."
