@@ -1,5 +1,6 @@
 """Jobs in the application: its warm worker, panels that listen, and what ends them."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import time
 import pytest
 import qt
 import slicer
-from job_helpers import checkJob, living, waitUntil
+from job_helpers import PATIENCE, checkJob, living, waitUntil
 
 from DeepTranslateLib.jobs import JobError, Stopped, write_job
 from DeepTranslateLib.mrml import jobs
@@ -288,3 +289,36 @@ def test_a_change_of_the_setting_is_heeded_by_the_next_job(tmp_path, workerPytho
     jobs.runJob(tmp_path / "c", job)
     assert jobs.applicationWorker().pid != old
     assert living(old) == []
+
+
+# ---- the application's interpreter
+
+
+@pytest.mark.skipif(os.name == "nt", reason="usleep is POSIX's")
+def test_a_job_goes_on_and_is_cancelled_though_python_runs_only_when_timers_tick(tmp_path, endless):
+    # The application's main thread keeps Python to itself while it waits for events.
+    sleepWithPython = ctypes.PyDLL(None).usleep
+
+    def idleUntil(condition, patience):
+        deadline = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < deadline
+            sleepWithPython(90_000)
+            slicer.app.processEvents()
+
+    first = Listener(tmp_path / "a", checkJob(tmp_path / "cohort", 100))
+    idleUntil(lambda: not first.job.isRunning, PATIENCE)
+    assert first.heard[-1][0] == "finished"
+    second = Listener(tmp_path / "b", endless)
+    idleUntil(lambda: second.heard.count("progress") > 1, PATIENCE)
+    pid = jobs.applicationWorker().pid
+    second.job.cancel()
+    idleUntil(lambda: not second.job.isRunning, LIMIT_OF_CANCEL)
+    assert living(pid) == []
+    third = Listener(tmp_path / "c", endless)
+    idleUntil(lambda: third.heard.count("progress") > 1, PATIENCE)
+    pid = jobs.applicationWorker().pid
+    os.killpg(pid, signal.SIGSTOP)
+    third.job.cancel()
+    idleUntil(lambda: not third.job.isRunning, LIMIT_OF_CANCEL)
+    assert living(pid) == []
