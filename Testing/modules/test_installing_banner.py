@@ -179,6 +179,15 @@ def test_options_are_kept_in_the_settings_before_the_installation_begins(shown, 
     assert again.wheelFolderEdit.currentPath == str(tmp_path)
 
 
+def test_an_option_changed_elsewhere_is_not_overwritten(shown, settings):
+    banner = shown(Played(LACKS))
+    settings.setValue(KEYS[1], "http://other:1")
+    banner.installButton.click()
+    assert settings.value(KEYS[1], "") == "http://other:1"
+    banner.refresh()
+    assert banner.proxyEdit.text == "http://other:1"
+
+
 def test_another_python_that_is_none_is_told_and_can_be_taken_back(shown, settings, tmp_path):
     from DeepTranslateLib.mrml.installing import Installation
 

@@ -19,6 +19,7 @@ from DeepTranslateLib.mrml.installing import (
 from DeepTranslateLib.mrml.jobs import WORKER_PYTHON_SETTING
 from DeepTranslateLib.mrml.requirements import Requirement, sizeText
 
+_OPTIONS = (WHEEL_FOLDER_SETTING, PROXY_SETTING, WORKER_PYTHON_SETTING)
 _STYLE = (
     "QFrame#InstallBanner { border: 1px solid palette(mid); border-left: 4px solid #d98c00;"
     " border-radius: 3px; }"
@@ -46,6 +47,7 @@ class InstallBanner:
         self._installation = installation or Installation()
         self._isInstalling = False
         self._report = ""
+        self._kept: dict[str, str] = {}
         self.widget = qt.QFrame()
         self.widget.setObjectName("InstallBanner")
         self.widget.setStyleSheet(_STYLE)
@@ -92,6 +94,7 @@ class InstallBanner:
         """Look again for what is missing; nothing is installed or downloaded."""
         if self._isInstalling:
             return
+        self._readOptions()
         try:
             missing = self._installation.missing()
         except InstallError as error:
@@ -158,9 +161,6 @@ class InstallBanner:
         form.addRow(_("Wheel folder:"), self.wheelFolderEdit)
         form.addRow(_("Proxy:"), self.proxyEdit)
         form.addRow(_("Worker's Python:"), self.pythonEdit)
-        self.wheelFolderEdit.currentPath = setting(WHEEL_FOLDER_SETTING)
-        self.proxyEdit.text = setting(PROXY_SETTING)
-        self.pythonEdit.currentPath = setting(WORKER_PYTHON_SETTING)
         self.applyButton = qt.QPushButton(_("Apply"))
         self.applyButton.toolTip = _("Keeps the options and looks again for what is missing")
         self.applyButton.connect("clicked()", self._applyOptions)
@@ -170,11 +170,22 @@ class InstallBanner:
     def _showOptions(self, shown: bool) -> None:
         self.options.visible = shown
 
+    def _readOptions(self) -> None:
+        self._kept = {key: setting(key) for key in _OPTIONS}
+        self.wheelFolderEdit.currentPath = self._kept[WHEEL_FOLDER_SETTING]
+        self.proxyEdit.text = self._kept[PROXY_SETTING]
+        self.pythonEdit.currentPath = self._kept[WORKER_PYTHON_SETTING]
+
     def _keepOptions(self) -> None:
-        settings = slicer.app.userSettings()
-        settings.setValue(WHEEL_FOLDER_SETTING, self.wheelFolderEdit.currentPath.strip())
-        settings.setValue(PROXY_SETTING, self.proxyEdit.text.strip())
-        settings.setValue(WORKER_PYTHON_SETTING, self.pythonEdit.currentPath.strip())
+        values = (
+            self.wheelFolderEdit.currentPath,
+            self.proxyEdit.text,
+            self.pythonEdit.currentPath,
+        )
+        for key, value in zip(_OPTIONS, values, strict=True):
+            # What was not touched here may have been changed elsewhere meanwhile.
+            if value.strip() != self._kept[key]:
+                slicer.app.userSettings().setValue(key, value.strip())
 
     def _applyOptions(self) -> None:
         self._keepOptions()
