@@ -50,7 +50,7 @@ def run_jobs(folder: Path, serve: bool, idle_seconds: float) -> int:
         idle_seconds: Leave after so long without a job.
 
     Returns:
-        The exit code: that of the job, or 0 after serving.
+        The exit code of the job. After serving the process ends here.
     """
     folder = folder.absolute()
     session = _Session(_Channel())
@@ -59,13 +59,18 @@ def run_jobs(folder: Path, serve: bool, idle_seconds: float) -> int:
             (folder / name).unlink(missing_ok=True)
         return session.do(folder)
     inbox = _Inbox(session.abandon)
-    session.do(folder)
-    while not session.is_over.is_set():
-        following = inbox.next(idle_seconds)
-        if following is None:
-            break
-        session.do(following)
-    return DONE
+    code = DONE
+    try:
+        session.do(folder)
+        while not session.is_over.is_set():
+            following = inbox.next(idle_seconds)
+            if following is None:
+                break
+            session.do(following)
+    except KeyboardInterrupt:  # a signal while it was idle
+        code = STOPPED
+    # Python aborts when it ends in good order while a thread waits for standard input.
+    os._exit(code)
 
 
 class _Channel:

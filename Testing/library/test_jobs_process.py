@@ -242,6 +242,25 @@ def test_an_idle_worker_leaves_and_the_next_job_has_another(
     assert pids[0] != pids[1]
 
 
+def test_an_idle_worker_leaves_in_good_order(tmp_path: Path, check: CheckJob) -> None:
+    for number, (idle, code) in enumerate((("0.2", 0), ("1000", 130))):
+        folder = write_job(tmp_path / str(number), check)
+        command = [sys.executable, "-m", "DeepTranslateLib", "run", str(folder), "--serve"]
+        with subprocess.Popen(
+            [*command, "--idle", idle],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        ) as process:
+            assert process.stdout is not None
+            while b"job_finished" not in process.stdout.readline():
+                pass
+            if code:
+                time.sleep(0.1)
+                process.terminate()
+            assert process.wait(PATIENCE) == code
+
+
 def test_a_job_that_comes_while_the_worker_leaves_is_not_lost(
     tmp_path: Path, worker: Worker, check: CheckJob
 ) -> None:
