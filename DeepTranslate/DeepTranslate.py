@@ -279,6 +279,8 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # What is shown.
 
     def _updateGui(self):
+        from DeepTranslateLib.mrml.panels.wrappedlabel import setWrappedText
+
         if self._isUpdating:
             return
         model, running = self.models.model, self.monitor.translation is not None
@@ -303,9 +305,9 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         count = _("Apply to {count} volumes").format(count=len(self.batch.checkedRows()))
         ui.applyButton.text = count if self._isBatch else _("Apply")
         ui.copyScriptButton.enabled = not missing
-        ui.hintLabel.text = missing
-        ui.hintLabel.visible = bool(missing) and not running
-        ui.resultLabel.visible = bool(ui.resultLabel.text)
+        setWrappedText(ui.hintLabel, "" if running else missing)
+        setWrappedText(ui.resultLabel, ui.resultLabel.text)
+        self.models.card.fit()
 
     def _whatIsMissing(self, model):
         """Why Apply cannot be clicked, as a sentence; empty when it can."""

@@ -17,7 +17,8 @@ from DeepTranslateLib.mrml.provenance import readProvenance
 from DeepTranslateLib.mrml.translationitems import Translated
 
 SCENE, FOLDER = "scene", "folder"
-_NAME, _STATE, _RESULT = range(3)
+_NAME, _STATE = range(2)
+_MOST_LINES = 6
 _DONE_COLOR, _FAILED_COLOR = "#2e7d32", "#c62828"
 
 
@@ -131,41 +132,42 @@ class BatchTable:
         self._filling = False
         self._changed()
 
-    def showState(
-        self, row: int, text: str, toolTip: str = "", failed: bool = False, done: bool = False
-    ) -> None:
-        """Say in a row how far it is."""
+    def showState(self, row: int, text: str, detail: str = "", color: str = "") -> None:
+        """Say in a row how far it is.
+
+        Args:
+            row: From 0.
+            text: Such as "waiting".
+            detail: What follows in lines of its own.
+            color: Of the text; empty for the usual one.
+        """
         item = self.table.item(row, _STATE)
-        item.setText(text)
-        item.setToolTip(toolTip or text)
-        if failed or done:
-            item.setForeground(qt.QBrush(qt.QColor(_FAILED_COLOR if failed else _DONE_COLOR)))
-        else:
-            item.setData(qt.Qt.ForegroundRole, None)
+        item.setText(f"{text}\n{detail}" if detail else text)
+        item.setToolTip(detail or text)
+        item.setData(qt.Qt.ForegroundRole, qt.QBrush(qt.QColor(color)) if color else None)
+        self.table.resizeRowToContents(row)
 
     def showOutcome(self, row: int, outcome: Translated) -> None:
-        """Say in a row what it came to: volumes of the labels, or what was written."""
-        if outcome.rows:
-            text = ", ".join(f"{each.name} {each.volume_ml:.0f} mL" for each in outcome.rows)
-        elif outcome.output is not None:
-            text = outcome.output.GetName()
-        else:
-            text = outcome.path.name if outcome.path is not None else ""
-        item = self.table.item(row, _RESULT)
-        item.setText(text)
-        item.setToolTip("\n".join([text, *map(str, filter(None, [outcome.path])), *outcome.doubts]))
-
-    def showReason(self, row: int, reason: str) -> None:
-        """Say in a row why it failed."""
-        item = self.table.item(row, _RESULT)
-        item.setText(reason)
-        item.setToolTip(reason)
+        """Say in a row what it came to: volumes of the labels or what was made, or why not."""
+        if outcome.error:
+            self.showState(row, _("failed"), outcome.error, _FAILED_COLOR)
+            return
+        lines = [f"{each.name} {each.volume_ml:,.0f} mL" for each in outcome.rows[:_MOST_LINES]]
+        if len(outcome.rows) > _MOST_LINES:
+            lines.append("...")
+        if not lines and outcome.output is not None:
+            lines = [outcome.output.GetName()]
+        elif outcome.path is not None:
+            lines.append(outcome.path.name)
+        if outcome.doubts:
+            lines.append(_("\u26a0 unlike the training images"))
+        self.showState(row, _("done"), "\n".join(lines), _DONE_COLOR)
+        self.table.item(row, _STATE).setToolTip("\n".join([*lines, *outcome.doubts]))
 
     def clearOutcomes(self) -> None:
         """Forget what an earlier run came to."""
         for row in range(len(self._sources)):
             self.showState(row, "")
-            self.table.item(row, _RESULT).setText("")
 
     def setEditable(self, editable: bool) -> None:
         """Allow another choice, or not while one is being worked through."""
@@ -200,12 +202,13 @@ class BatchTable:
         item = qt.QTableWidgetItem(source.name if onDisk else source.GetName())
         item.setFlags(_flags(True))
         item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
-        item.setToolTip(source.detail if onDisk else "")
+        item.setToolTip(source.detail if onDisk else source.GetName())
         self.table.setItem(row, _NAME, item)
-        for column in (_STATE, _RESULT):
-            cell = qt.QTableWidgetItem("")
-            cell.setFlags(qt.Qt.ItemIsEnabled)
-            self.table.setItem(row, column, cell)
+        cell = qt.QTableWidgetItem("")
+        cell.setFlags(qt.Qt.ItemIsEnabled)
+        cell.setTextAlignment(qt.Qt.AlignTop)
+        self.table.setItem(row, _STATE, cell)
+        self.table.resizeRowToContents(row)
 
     def _isChecked(self, row: int) -> bool:
         item = self.table.item(row, _NAME)
@@ -248,14 +251,13 @@ def _folderEdit(toolTip: str) -> Any:
 def _table() -> Any:
     table = qt.QTableWidget()
     table.objectName = "batchTable"
-    table.setColumnCount(3)
-    table.setHorizontalHeaderLabels([_("Volume"), _("State"), _("Result")])
+    table.setColumnCount(2)
+    table.setHorizontalHeaderLabels([_("Volume"), _("State")])
     table.verticalHeader().hide()
     table.horizontalHeader().setStretchLastSection(True)
     table.setColumnWidth(_NAME, 150)
-    table.setColumnWidth(_STATE, 90)
     table.setSelectionMode(qt.QTableWidget.NoSelection)
-    table.minimumHeight = 160
+    table.minimumHeight = 180
     return table
 
 

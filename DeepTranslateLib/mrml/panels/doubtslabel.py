@@ -9,6 +9,7 @@ import slicer
 
 from DeepTranslateLib.familiarity import doubts
 from DeepTranslateLib.model import Model
+from DeepTranslateLib.mrml.panels.wrappedlabel import fitWrappedText, setWrappedText
 from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume
 
 
@@ -29,14 +30,15 @@ class DoubtsLabel:
         image = volumeNode.GetImageData() if volumeNode is not None else None
         shown = (model, volumeNode, image, image.GetMTime() if image else 0, component)
         if shown == self._shown:
+            fitWrappedText(self._label)
             return
         self._shown = shown
         messages: list[str] = []
         if model is not None and volumeNode is not None:
             with slicer.util.WaitCursor():
                 messages = _messages(model, volumeNode, component)
-        self._label.text = "<br>".join(f"&#9888; {html.escape(each)}" for each in messages)
-        self._label.visible = bool(messages)
+        lines = (f"&#9888; {html.escape(each)}" for each in messages)
+        setWrappedText(self._label, "<br>".join(lines))
 
 
 def _messages(model: Model, volumeNode: Any, component: int | None) -> list[str]:

@@ -10,11 +10,12 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.model import Model, ModelError
+from DeepTranslateLib.mrml.panels.wrappedlabel import fitWrappedText, setWrappedText
 from DeepTranslateLib.recipe import Label
 from DeepTranslateLib.schema import to_json
 
 _PREVIEW_SIZE = 96
-_MOST_LABELS = 12
+_MOST_LABELS = 12  # and numbers in a list
 
 
 def swatch(color: tuple[int, int, int]) -> str:
@@ -84,11 +85,15 @@ class ModelCard:
         self.widget.visible = model is not None
         if model is None:
             return
-        self.label.text = cardText(model)
         picture = _picture(model)
         self.preview.visible = picture is not None
         if picture is not None:
             self.preview.setPixmap(picture)
+        setWrappedText(self.label, cardText(model))
+
+    def fit(self) -> None:
+        """Be as high as the text needs, once the width is known."""
+        fitWrappedText(self.label)
 
     def showDetails(self) -> None:
         """Show the whole card and recipe in a window that does not block."""
@@ -133,11 +138,20 @@ def _table(content: dict[str, Any]) -> str:
         elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
             cell = "".join(_table(item) for item in value)
         else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            cell = html.escape(text if len(text) < 400 else text[:400] + "...")
+            cell = html.escape(_valueText(value))
         label = html.escape(str(name).replace("_", " "))
         rows.append(f"<tr><td valign='top'><i>{label}</i>&nbsp;</td><td>{cell}</td></tr>")
     return f"<table>{''.join(rows)}</table>"
+
+
+def _valueText(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        if len(value) > _MOST_LABELS:
+            return _("{count} values").format(count=len(value))
+        return ", ".join(map(_valueText, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _labelsText(labels: tuple[Label, ...]) -> str:

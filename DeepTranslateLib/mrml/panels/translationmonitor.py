@@ -19,7 +19,7 @@ from DeepTranslateLib.mrml.panels.translationresult import (
     summaryText,
 )
 from DeepTranslateLib.mrml.translationitems import Translated
-from DeepTranslateLib.mrml.translationrun import DONE, FAILED, Translation
+from DeepTranslateLib.mrml.translationrun import CANCELLED, DONE, FAILED, RUNNING, Translation
 
 
 class TranslationMonitor:
@@ -126,20 +126,13 @@ class TranslationMonitor:
         if self._rows is None:
             return
         row = self._rows[index]
-        texts = {
-            "running": _("starting"),
-            "done": _("done"),
-            "failed": _("failed"),
-            "cancelled": _("cancelled"),
-        }
-        self._batch.showState(row, texts[state], failed=state == FAILED, done=state == DONE)
-        if outcome is None:
-            return
-        if state == DONE:
+        if state == RUNNING:
+            self._batch.showState(row, _("starting"))
+        elif state == CANCELLED:
+            self._batch.showState(row, _("cancelled"))
+        elif outcome is not None:
             self._outcomes[row] = outcome
             self._batch.showOutcome(row, outcome)
-        elif state == FAILED:
-            self._batch.showReason(row, outcome.error)
 
     def _onFinished(self, outcomes: list[Translated]) -> None:
         assert self.translation is not None

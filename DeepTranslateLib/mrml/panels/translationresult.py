@@ -81,7 +81,7 @@ def batchText(outcomes: list[Translated], states: list[str], seconds: float) -> 
     """How many volumes came to what, as rich text."""
     words = {
         "done": _("{count} done"),
-        "failed": _("{count} failed (point at the row to read why)"),
+        "failed": _("{count} failed"),
         "cancelled": _("{count} cancelled"),
     }
     parts = [
