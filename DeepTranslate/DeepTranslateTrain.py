@@ -34,7 +34,7 @@ class DeepTranslateTrain(ScriptedLoadableModule):
             "Trains a model on images that you labelled, as few as 17 slices: 1. gather the "
             "images, 2. choose a recipe, 3. check them, 4. train and watch, 5. use the model in "
             "the module DeepTranslate, or continue tomorrow. "
-            '<a href="https://github.com/DeepTranslate/DeepTranslate#readme">Documentation</a>'
+            '<a href="https://github.com/deeptranslate/SlicerDeepTranslate#readme">Documentation</a>'
         )
         self.parent.acknowledgementText = _(
             "The method for body composition follows Ye RZ et al. DeepImageTranslator: a free, "
@@ -157,12 +157,14 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Look again at what may have changed while another module was shown."""
         self.initializeParameterNode()
         self.builder.refresh()
+        self.monitor.enter()
         self.startModel.refresh()
         self.banner.refresh()
         self._checkInstallation()
 
     def exit(self):
         """Leave the panel; a training goes on."""
+        self.monitor.leave()
         self._parameterNode = None
 
     def onReload(self):

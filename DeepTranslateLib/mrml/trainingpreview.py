@@ -28,6 +28,7 @@ class TrainingPreview:
     def __init__(self) -> None:
         self.nodes: dict[str, Any] = {}
         self._views: list[tuple[Any, str, tuple[Any, ...]]] = []
+        self._coverings: list[Any] = []
 
     def update(self, event: dict[str, Any], folder: str | Path, recipe: Recipe) -> None:
         """Show the images that a preview event names.
@@ -55,33 +56,42 @@ class TrainingPreview:
     def show(self, plane: str) -> None:
         """Show input, target and prediction in the three slice views, at the preview's slice.
 
-        What the views showed before is remembered for `hide`.
+        What the views showed before is remembered for `hide`. Segmentations would cover the
+        preview and are hidden meanwhile in slice views. Does nothing while it is shown.
 
         Args:
             plane: The recipe's plane.
         """
-        if not self.nodes:
+        if not self.nodes or self._views:
             return
+        self._coverings = [
+            display
+            for display in slicer.util.getNodesByClass("vtkMRMLSegmentationDisplayNode")
+            if display.GetVisibility2D()
+        ]
+        for display in self._coverings:
+            display.SetVisibility2D(False)
         layoutManager = slicer.app.layoutManager()
         bounds = [0.0] * 6
         self.nodes["input"].GetRASBounds(bounds)
         middle = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
-        first = not self._views
         for name, overlay in _VIEWS.items():
             if name not in layoutManager.sliceViewNames():
                 continue
             logic = layoutManager.sliceWidget(name).sliceLogic()
             composite, view = logic.GetSliceCompositeNode(), logic.GetSliceNode()
-            if first:
-                self._views.append((composite, view.GetOrientation(), _shown(composite)))
+            self._views.append((composite, view.GetOrientation(), _shown(composite)))
             self._put(composite, overlay)
             view.SetOrientation(plane.capitalize())
             view.JumpSliceByOffsetting(*middle)
-            if first:
-                logic.FitSliceToBackground()
+            logic.FitSliceToBackground()
 
     def hide(self) -> None:
         """Give the slice views back what they showed before."""
+        for display in self._coverings:
+            if display.GetScene() is slicer.mrmlScene:
+                display.SetVisibility2D(True)
+        self._coverings = []
         layoutManager = slicer.app.layoutManager()
         for composite, orientation, shown in self._views:
             background, foreground, label, opacity = shown
@@ -98,7 +108,7 @@ class TrainingPreview:
 
     def forget(self) -> None:
         """Let go of nodes and views; for a scene that is closed."""
-        self.nodes, self._views = {}, []
+        self.nodes, self._views, self._coverings = {}, [], []
 
     def remove(self) -> None:
         """Give the views back and remove the preview's nodes and folder."""

@@ -156,14 +156,10 @@ class CohortBuilder:
                 added += 1
         self.refresh()
         self._changed()
-        if not added:
-            self.hint.text = (
-                _("All volumes with a segmentation are in the table.")
-                if known
-                else _(
-                    "No volume with a segmentation was recognised in the scene. Load volumes and "
-                    "segment some slices (Segment Editor), or add a row and choose them yourself."
-                )
+        if not added and not known:
+            self.hint.text = _(
+                "No volume with a segmentation was recognised in the scene. Load volumes and "
+                "segment some slices (Segment Editor), or add a row and choose them yourself."
             )
 
     def clear(self) -> None:
@@ -178,9 +174,8 @@ class CohortBuilder:
 
     def save(self, parameterNode: Any) -> str:
         """Return the builder's state as JSON; nodes become references of the parameter node."""
-        for number in range(parameterNode.GetNumberOfNodeReferenceRoles() + len(self.cases.rows)):
-            for role in (f"caseVolume{number}", f"caseTarget{number}"):
-                parameterNode.SetNodeReferenceID(role, None)
+        for role in _rolesOf(parameterNode):
+            parameterNode.RemoveNodeReferenceIDs(role)
         rows = []
         for number, row in enumerate(self.cases.rows):
             for role, node in (("caseVolume", row.volumeNode), ("caseTarget", row.targetNode)):
@@ -327,6 +322,12 @@ class CohortBuilder:
             people=len(cohort.subjects),
             names=", ".join(cohort.subjects[:8]) + (" ..." if len(cohort.subjects) > 8 else ""),
         )
+
+
+def _rolesOf(parameterNode: Any) -> list[str]:
+    count = parameterNode.GetNumberOfNodeReferenceRoles()
+    roles = [parameterNode.GetNthNodeReferenceRole(number) for number in range(count)]
+    return [role for role in roles if role.startswith(("caseVolume", "caseTarget"))]
 
 
 def _button(row: Any, text: str, name: str) -> Any:

@@ -39,6 +39,7 @@ class TrainingMonitor:
         self._history: list[dict[str, Any]] = []
         self._pace = Pace()
         self._curvesAreShown = False
+        self._isEntered = True
         self.curves: Any = None
         self.preview = TrainingPreview()
         self.widget = qt.QWidget()
@@ -140,6 +141,17 @@ class TrainingMonitor:
         self.bar.visible = False
         self.status.text = text
 
+    def enter(self) -> None:
+        """Show the preview of a training that runs, as when its user comes back to the module."""
+        self._isEntered = True
+        if self.cancelButton.enabled:
+            self._showPreview()
+
+    def leave(self) -> None:
+        """Give the slice views back, as when the user goes to another module."""
+        self._isEntered = False
+        self.preview.hide()
+
     def forget(self) -> None:
         """Let go of nodes, as when the scene was closed."""
         self.curves = None
@@ -189,15 +201,19 @@ class TrainingMonitor:
         except (ImageError, OSError) as error:
             self._note(_("The preview cannot be shown: {error}").format(error=error))
             return
-        if self.showViews.checked:
+        self._showPreview()
+
+    def _showPreview(self) -> None:
+        if self._isEntered and self.showViews.checked and self._recipe is not None:
             self.preview.show(self._recipe.sampling.plane)
 
     def _showViews(self, on: bool) -> None:
         if not on:
             self.preview.hide()
-        elif self.preview.nodes and self._recipe is not None:
+            return
+        if self.curves is not None:
             self.curves.show()
-            self.preview.show(self._recipe.sampling.plane)
+        self._showPreview()
 
     def _note(self, text: str) -> None:
         lines = self.notes.text.split("\n") if self.notes.text else []
