@@ -137,6 +137,12 @@ class VolumeItem:
         files = {}
         for number, (name, volumeNode) in enumerate(self.volumeNodes.items(), start=1):
             image = imageFromVolume(volumeNode, self._component)
+            if image.is_sheared:
+                raise VolumeError(
+                    f"'{volumeNode.GetName()}' is sheared, by its own axes or by its transform, so "
+                    "its slices are no rectangles. Harden the transform and resample the volume "
+                    "(module Resample Scalar/Vector/DWI Volume), and translate the result."
+                )
             if number == 1:
                 found = doubts(image, self._model)
                 self.result.doubts = tuple(doubt.message for doubt in found)

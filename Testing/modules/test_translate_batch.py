@@ -1,10 +1,13 @@
 """The Batch tab: many volumes, one row each."""
 
 import numpy as np
+import pydicom
 import pytest
 import qt
 import slicer
 import translate_samples as samples
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
@@ -163,3 +166,52 @@ def test_the_outcome_of_a_row_can_be_shown(widget):
     widget.monitor.showRow(0)
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
     assert shown.GetBackgroundVolumeID() == first.GetID()
+
+
+def writeSeries(folder, description, array, number):
+    """A CT series as a scanner writes it, one file a slice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series = generate_uid()
+    for k, pixels in enumerate(array):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        header = Dataset()
+        header.file_meta, header.preamble = meta, bytes(128)
+        header.SOPClassUID = CTImageStorage
+        header.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        header.StudyInstanceUID, header.SeriesInstanceUID = "1.2.3", series
+        header.SeriesDescription, header.SeriesNumber = description, number
+        header.Modality, header.InstanceNumber = "CT", k + 1
+        header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        header.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        header.ImagePositionPatient = [-30, 12, 100 + 5 * k]
+        header.PixelSpacing = [2, 2]
+        header.Rows, header.Columns = pixels.shape
+        header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+        header.BitsAllocated = header.BitsStored = 16
+        header.HighBit, header.PixelRepresentation = 15, 1
+        header.RescaleSlope, header.RescaleIntercept = 1, 0
+        header.PixelData = pixels.astype("<i2").tobytes()
+        header["PixelData"].VR = "OW"
+        path = folder / f"{number}_{k}.dcm"
+        pydicom.dcmwrite(path, header, enforce_file_format=True)
+
+
+def test_of_a_dicom_study_each_series_is_a_row_and_a_localizer_is_left_out(widget, tmp_path):
+    study = tmp_path / "study"
+    # All in one folder, as exports from a PACS are.
+    writeSeries(study, "Localizer", samples.voxels(1, slices=1)[0], 1)
+    writeSeries(study, "Abdomen 5.0", samples.voxels(50)[0], 2)
+    writeSeries(study, "Thorax 5.0", samples.voxels(51)[0], 3)
+    widget.batch.sourceComboBox.currentIndex = 1
+    widget.batch.folderEdit.currentPath = str(study)
+    widget.batch.outputEdit.currentPath = str(tmp_path / "out")
+    assert column(widget, NAME) == ["Localizer", "Abdomen 5.0", "Thorax 5.0"]
+    assert widget.batch.checkedRows() == [1, 2]
+    samples.applied(widget)
+    assert states(widget) == ["", "done", "done"]
+    labels = read_image(tmp_path / "out" / "Abdomen 5.0_labels.nrrd")
+    assert np.mean(labels.voxels == samples.voxels(50)[1]) > 0.9
+    np.testing.assert_allclose(labels.affine, samples.affine(), atol=1e-6)

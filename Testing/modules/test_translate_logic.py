@@ -296,6 +296,15 @@ def test_what_cannot_be_translated_is_refused_before_anything_starts(logic, mode
     assert slicer.mrmlScene.GetNumberOfNodes() == before
 
 
+def test_a_sheared_volume_is_explained(logic, model):
+    volumeNode = samples.volumeNode("tilted gantry")
+    shear = np.eye(4)
+    shear[1, 2] = 0.4
+    moved(volumeNode, shear)
+    with pytest.raises(ValueError, match=r"tilted gantry.*sheared.*esample"):
+        logic.translate(volumeNode, model)
+
+
 def test_an_input_is_never_the_output(logic, volumeModel):
     volumeNode = samples.volumeNode()
     before = slicer.util.arrayFromVolume(volumeNode).copy()

@@ -1,6 +1,8 @@
 """The Translate panel, clicked as its user clicks it, with a real worker."""
 
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -249,6 +251,25 @@ def test_the_card_says_what_the_model_makes(widget):
     )
     assert dialog.visible
     dialog.close()
+
+
+def test_the_card_shows_the_models_picture(widget, library):
+    rows = b"".join(b"\0" + bytes([200, 30, 40] * 8) for _ in range(4))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 4, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    assert not widget.models.card.preview.isVisibleTo(widget.parent)
+    samples.model("labels", library, "with picture", png)
+    widget.models.refresh("with picture.dtmodel")
+    assert widget.models.card.preview.isVisibleTo(widget.parent)
+    picture = widget.models.card.preview.pixmap
+    assert (picture.width(), picture.height()) == (96, 48)
 
 
 def test_a_model_file_is_copied_into_the_library_and_never_over_another(widget, library, tmp_path):

@@ -104,18 +104,19 @@ def _model(kind):
     return train(recipe, folder / "cohort", folder / "run", device="cpu")
 
 
-def model(kind="labels", folder=None, name="tiny"):
+def model(kind="labels", folder=None, name="tiny", preview=None):
     """A model file in a folder, trained once for all tests.
 
     Args:
         kind: "labels" or "volume".
         folder: Where it is put.
         name: Name of the file.
+        preview: A PNG picture.
     """
     needTorch()
     source = read_model(_model(kind))
     path = Path(folder) / f"{name}.dtmodel"
-    return write_model(path, source.recipe, source.card, source.weights())
+    return write_model(path, source.recipe, source.card, source.weights(), preview)
 
 
 def segmentVoxels(segmentationNode, referenceNode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
@@ -52,9 +53,9 @@ class TranslateOptions:
         for text, device in devices:
             deviceComboBox.addItem(text, device)
         settings = slicer.app.userSettings()
-        modelsFolderEdit.filters = modelsFolderEdit.Dirs
+        modelsFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         modelsFolderEdit.currentPath = str(modelsFolder())
-        workerPythonEdit.filters = workerPythonEdit.Files
+        workerPythonEdit.filters = ctk.ctkPathLineEdit.Files
         workerPythonEdit.currentPath = settings.value(WORKER_PYTHON_SETTING, "") or ""
         deviceComboBox.connect("currentIndexChanged(int)", self._deviceChanged)
         modelsFolderEdit.connect("currentPathChanged(QString)", self._modelsFolderChanged)
