@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,9 +142,11 @@ def colored(
 def pixmapOf(picture: npt.NDArray[np.uint8]) -> Any:
     """Return a QPixmap of (rows, columns, 3) colours, scaled to the panel."""
     rows, columns, _channels = picture.shape
-    path = Path(slicer.app.temporaryPath) / "DeepTranslate-preview.ppm"
-    # By a file, since not every Qt binding makes an image of memory that Python owns.
-    path.write_bytes(b"P6 %d %d 255\n" % (columns, rows) + picture.tobytes())
-    pixmap = qt.QPixmap(str(path))
-    path.unlink()
+    # By a file, since not every Qt binding makes an image of memory that Python owns; by a new
+    # one each time, since Qt remembers pictures by their names.
+    handle, path = tempfile.mkstemp(suffix=".ppm", dir=slicer.app.temporaryPath)
+    with open(handle, "wb") as file:
+        file.write(b"P6 %d %d 255\n" % (columns, rows) + picture.tobytes())
+    pixmap = qt.QPixmap(path)
+    os.unlink(path)
     return pixmap.scaled(_WIDTH, _WIDTH, qt.Qt.KeepAspectRatio, qt.Qt.SmoothTransformation)
