@@ -49,8 +49,9 @@ def statisticsTable(
     """Put the statistics of labels into the scene as a table: a row for each volume and label.
 
     The columns are those of the CSV files, by the same names: text, whole numbers and float64
-    numbers. Undefined intensities are NaN. Quotation marks and line breaks in names become
-    apostrophes and spaces. The table is locked against editing.
+    numbers, these to six significant digits, which is what Slicer keeps of them in a saved scene.
+    Undefined intensities are NaN. Quotation marks and line breaks in names become apostrophes and
+    spaces. The table is locked against editing.
 
     Args:
         totals: Rows, of any number of volumes.
@@ -85,8 +86,7 @@ def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit:
         column = _ARRAYS[str(field.type)][0]()
         column.SetName(field.name)
         for row in rows:
-            value = getattr(row, field.name)
-            column.InsertNextValue(value.translate(_UNSAVABLE) if field.type == "str" else value)
+            column.InsertNextValue(_savable(getattr(row, field.name)))
         table.AddColumn(column)
     node = outputNode
     if node is None:
@@ -107,3 +107,9 @@ def _tableNode(kind: Any, rows: Sequence[Any], name: str, outputNode: Any, unit:
         node.SetUseColumnTitleAsColumnHeader(True)
         node.SetLocked(True)
     return node
+
+
+def _savable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.translate(_UNSAVABLE)
+    return float(f"{value:.6g}") if isinstance(value, float) else value
