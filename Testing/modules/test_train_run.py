@@ -250,6 +250,7 @@ def test_augmentation_is_previewed_as_before_and_after(widget, tmp_path):
     pictures = []
     for number, picture in enumerate(widget.augmentation.pictures):
         path = tmp_path / f"{number}.png"
+        picture.resize(210, 210)
         assert picture.grab().save(str(path))
         pictures.append(path.read_bytes())
     assert pictures[0] != pictures[1]
