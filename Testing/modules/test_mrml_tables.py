@@ -1,7 +1,6 @@
 """Tables of statistics in the scene: types, units, saving."""
 
 import dataclasses
-import math
 
 import mrml_samples as samples
 import numpy as np
@@ -42,7 +41,7 @@ def same(found, row):
     for value, expected in zip(found, dataclasses.astuple(row), strict=True):
         if isinstance(expected, float):
             number = value.ToDouble()
-            assert number == expected or (math.isnan(number) and math.isnan(expected))
+            assert number == pytest.approx(expected, rel=5e-6, nan_ok=True)
         elif isinstance(expected, int):
             assert value.ToInt() == expected
         else:
