@@ -14,10 +14,10 @@ import vtk
 from vtk.util import numpy_support
 
 from DeepTranslateLib.image import Image, ImageError
+from DeepTranslateLib.mrml.resampling import resampledThrough
 from DeepTranslateLib.mrml.transforms import (
     chained,
     matrixToWorld,
-    resampledThrough,
     transformFromWorld,
     transformToWorld,
 )
@@ -132,7 +132,7 @@ def _onGrid(
     if offset is not None:
         return LabelLayer(voxels[_boxOf(start - offset, (stop - start)[::-1])], box, numbers)
     part = grid.cropped(start.tolist(), stop.tolist())
-    found = resampledThrough(local, part, chained(np.linalg.inv(toWorld)), "nearest")
+    found = resampledThrough(local, part, np.linalg.inv(toWorld), "nearest")
     return LabelLayer(found.voxels, box, numbers)
 
 

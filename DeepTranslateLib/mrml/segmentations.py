@@ -162,8 +162,8 @@ def labelledSlices(labelImage: Image, plane: str) -> tuple[int, ...]:
         plane: "axial", "coronal" or "sagittal".
     """
     axis = stack_axis(labelImage, plane)
-    slices = np.moveaxis(labelImage.voxels, axis, 0)
-    return tuple(index for index, voxels in enumerate(slices) if voxels.any())
+    others = tuple(other for other in range(3) if other != axis)
+    return tuple(np.flatnonzero(labelImage.voxels.any(axis=others)).tolist())
 
 
 def segmentationFromLabels(

@@ -1,7 +1,6 @@
-"""Parent transforms of nodes, and images carried through them.
+"""Parent transforms of nodes, and where they carry points and grids.
 
-Slicer's transforms map points: a node's own coordinates to the world (RAS, mm) and back. An image
-is carried through one by asking, for each new voxel, where it came from.
+Slicer's transforms map points: a node's own coordinates to the world (RAS, mm) and back.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import vtk
 from vtk.util import numpy_support
 
 from DeepTranslateLib.image import Image, ImageError
-from DeepTranslateLib.image.volume import Interpolation
 
 # Positions along each axis at which a warped image's outline is measured.
 _LATTICE = 21
@@ -125,41 +123,6 @@ def warpedGrid(grid: Image, transform: Any) -> Image:
     return gridImage((int(count[2]), int(count[1]), int(count[0])), affine)
 
 
-def resampledThrough(
-    image: Image,
-    grid: Image,
-    transform: Any,
-    interpolation: Interpolation,
-    fill: float = 0.0,
-) -> Image:
-    """Return an image's values at the voxels of a grid that a transform maps into the image.
-
-    Args:
-        image: The values.
-        grid: The voxels to fill.
-        transform: Of VTK, from the grid's coordinates to the image's.
-        interpolation: "linear" for intensities, "nearest" for labels; the data type stays.
-        fill: Value outside the image.
-    """
-    ijk = chained(grid.affine, transform, np.linalg.inv(image.affine))
-    voxels = np.ascontiguousarray(image.voxels)  # alive for as long as VTK shows its memory
-    reslice = vtk.vtkImageReslice()
-    reslice.SetInputData(_sharedVtkImage(voxels))
-    reslice.SetResliceTransform(ijk)
-    if interpolation == "linear":
-        reslice.SetInterpolationModeToLinear()
-    else:
-        reslice.SetInterpolationModeToNearestNeighbor()
-    reslice.SetBackgroundLevel(float(fill))
-    reslice.SetOutputSpacing(1, 1, 1)
-    reslice.SetOutputOrigin(0, 0, 0)
-    depth, height, width = grid.shape
-    reslice.SetOutputExtent(0, width - 1, 0, height - 1, 0, depth - 1)
-    reslice.Update()
-    scalars = reslice.GetOutput().GetPointData().GetScalars()
-    return Image(numpy_support.vtk_to_numpy(scalars).reshape(grid.shape), grid.affine)
-
-
 def mappedPoints(transform: Any, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return points (N, 3) carried through a transform of VTK."""
     before, after = vtk.vtkPoints(), vtk.vtkPoints()
@@ -168,11 +131,3 @@ def mappedPoints(transform: Any, points: npt.NDArray[np.float64]) -> npt.NDArray
     before.SetData(numpy_support.numpy_to_vtk(np.ascontiguousarray(points, np.float64), deep=True))
     transform.TransformPoints(before, after)
     return numpy_support.vtk_to_numpy(after.GetData()).copy()
-
-
-def _sharedVtkImage(voxels: npt.NDArray[Any]) -> Any:
-    """Return a vtkImageData, to be read only, that shows a contiguous array's memory."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(voxels.shape[::-1])
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.reshape(-1), deep=False))
-    return image

@@ -17,10 +17,10 @@ from vtk.util import numpy_support
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.image.volume import Interpolation
 from DeepTranslateLib.mrml.naming import freeName
+from DeepTranslateLib.mrml.resampling import resampledThrough
 from DeepTranslateLib.mrml.transforms import (
     gridImage,
     matrixToWorld,
-    resampledThrough,
     transformFromWorld,
     transformToWorld,
     warpedGrid,
@@ -110,9 +110,7 @@ def imageFromVolume(volumeNode: Any, component: int | None = None) -> Image:
     )
 
 
-def imageUnder(
-    image: Image, volumeNode: Any, interpolation: Interpolation, fill: float = 0.0
-) -> Image:
+def imageUnder(image: Image, volumeNode: Any, interpolation: Interpolation) -> Image:
     """Return an image of the world in the coordinates of a volume's parent transform.
 
     What was made of `imageFromVolume(volumeNode)` comes back on the volume's own grid.
@@ -120,8 +118,8 @@ def imageUnder(
     Args:
         image: In the world.
         volumeNode: The volume whose parent transform is meant.
-        interpolation: Used where a transform is not linear: "linear" or "nearest".
-        fill: Value of voxels outside the image, where a transform is not linear.
+        interpolation: Used where a transform is not linear: "linear" for intensities, whose
+            lowest is then outside the image, "nearest" for labels, with 0 outside.
 
     Raises:
         VolumeError: As for imageFromVolume.
@@ -136,6 +134,7 @@ def imageUnder(
         return Image(image.voxels, affine)
     if not image.same_grid(worldGrid(volumeNode)):
         own = warpedGrid(image, transformFromWorld(volumeNode))
+    fill = float(image.voxels.min()) if interpolation == "linear" else 0.0
     return resampledThrough(image, own, transformToWorld(volumeNode), interpolation, fill)
 
 
@@ -166,8 +165,7 @@ def volumeFromImage(
     """
     if outputNode is not None:
         _checkOutput(outputNode, inputVolume)
-    fill = float(image.voxels.min())
-    local = image if inputVolume is None else imageUnder(image, inputVolume, "linear", fill)
+    local = image if inputVolume is None else imageUnder(image, inputVolume, "linear")
     imageData = _vtkImage(_storable(local.voxels))
     node = outputNode
     if node is None:
