@@ -1,6 +1,7 @@
 """Tables of statistics in the scene: types, units, saving."""
 
 import dataclasses
+import math
 
 import mrml_samples as samples
 import numpy as np
