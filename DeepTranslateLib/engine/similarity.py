@@ -90,7 +90,7 @@ def _similarity(
     x: Tensor, y: Tensor, mask: Tensor, data_range: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Similarity and its contrast-structure term of each window, and the windows' importance."""
-    windows = [_gaussian(length, x) for length in x.shape[2:]]
+    windows = [_gaussian(length) for length in x.shape[2:]]
     weight = _smooth(mask, windows).clamp_min(_LEAST**2)
 
     def mean(values: Tensor) -> Tensor:
@@ -109,22 +109,26 @@ def _similarity(
     return luminance * contrast, contrast, importance
 
 
-def _gaussian(length: int, like: Tensor) -> Tensor:
+def _gaussian(length: int) -> list[float]:
+    """Weights of the window along an axis of this length."""
     radius = (min(WINDOW, length) - 1) // 2
-    places = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
-    weights = torch.exp(-(places**2) / (2 * _SD**2))
-    return weights / weights.sum()
+    weights = [math.exp(-(place**2) / (2 * _SD**2)) for place in range(-radius, radius + 1)]
+    return [weight / sum(weights) for weight in weights]
 
 
-def _smooth(values: Tensor, windows: list[Tensor]) -> Tensor:
-    """Convolve (B, C, *S) with a window along each axis, where it lies inside."""
-    convolve = F.conv2d if len(windows) == 2 else F.conv3d
-    result = values.reshape(-1, 1, *values.shape[2:])
-    for axis, window in enumerate(windows):
-        shape = [1] * (2 + len(windows))
-        shape[2 + axis] = len(window)
-        result = convolve(result, window.reshape(shape))
-    return result.reshape(*values.shape[:2], *result.shape[2:])
+def _smooth(values: Tensor, windows: list[list[float]]) -> Tensor:
+    """Convolve (B, C, *S) with a window along each axis, where it lies inside.
+
+    As a sum of shifted images, which on a CPU takes a fifth of the time of torch's convolutions
+    with one channel.
+    """
+    for axis, window in enumerate(windows, start=2):
+        size = values.shape[axis] - len(window) + 1
+        smooth = values.narrow(axis, 0, size) * window[0]
+        for shift, weight in enumerate(window[1:], start=1):
+            smooth = smooth.add_(values.narrow(axis, shift, size), alpha=weight)
+        values = smooth
+    return values
 
 
 def _pool(values: Tensor, sides: tuple[int, ...]) -> Tensor:
