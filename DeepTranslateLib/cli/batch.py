@@ -13,8 +13,10 @@ from DeepTranslateLib.cli.commands import show_statistics, statistics_json
 from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import BAD_INPUT, DONE, PARTLY, CommandError, explain
 from DeepTranslateLib.cli.sources import Source, find_sources
+from DeepTranslateLib.familiarity import doubts
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
+from DeepTranslateLib.model import Model, read_model
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.statistics import (
     LabelStatistics,
@@ -35,8 +37,6 @@ SLICE_TABLE_NAME = "tissue_volumes_by_slice.csv"
 
 def translate_all(options: argparse.Namespace, console: Console) -> int:
     """Translate every input; one that fails does not stop the others."""
-    from DeepTranslateLib.model import read_model
-
     model = read_model(options.model)
     sources = find_sources(options.inputs, options.output)
     with _tables(options.output) as tables:
@@ -45,11 +45,12 @@ def translate_all(options: argparse.Namespace, console: Console) -> int:
 
         translator = Translator.from_model(model, choose_device(options.device))
         options.output.mkdir(parents=True, exist_ok=True)
-        return _translate_each(sources, translator, tables, options, console)
+        return _translate_each(sources, model, translator, tables, options, console)
 
 
 def _translate_each(
     sources: list[Source],
+    model: Model,
     translator: Translator,
     tables: _Tables,
     options: argparse.Namespace,
@@ -62,12 +63,12 @@ def _translate_each(
         path = str(source.path)
         console.event({"event": "translating", "input": path, "number": number})
         try:
-            output = _output(source, translator.recipe, options, inputs)
-            image = _read(source, translator.recipe, options, console)
+            output = _output(source, model.recipe, options, inputs)
+            image = _read(source, model, options, console)
             title = f"{number}/{len(sources)} {source.name}"
             with console.progress(title, len(image.voxels), keep=False):
                 result = _translated(image, translator, console)
-            measured.extend(_write(source, image, result, output, translator.recipe, tables))
+            measured.extend(_write(source, image, result, output, model.recipe, tables))
         except Exception as error:
             message, code = explain(error)
             failures.append({"input": path, "message": message})
@@ -93,15 +94,11 @@ def _output(source: Source, recipe: Recipe, options: argparse.Namespace, inputs:
     return output
 
 
-def _read(source: Source, recipe: Recipe, options: argparse.Namespace, console: Console) -> Image:
-    from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
-
+def _read(source: Source, model: Model, options: argparse.Namespace, console: Console) -> Image:
     with native_silence():
         image = read_image(source.path, series=options.series)
-    if recipe.inputs[0].units == "HU":
-        doubt = why_not_hounsfield(image.voxels)
-        if doubt is not None:
-            console.warn(f"{source.path}: {' '.join(doubt)}")
+    for doubt in doubts(image, model):
+        console.warn(f"{source.path}: {doubt.message}")
     return image
 
 
