@@ -75,6 +75,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._estimate = None
         self._ending = ""
         self._trainedFolder = None
+        self._isFaulty = False
 
     def setup(self):
         """Build the panel."""
@@ -353,7 +354,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             ),
             self._say,
             onFinished=finished,
-            onEnded=self.estimateProgress.finish,
+            onEnded=lambda: self._checkIfFaulty(self.estimateProgress.finish),
+            explain=lambda error: self._explainFaults(error, self._say),
         )
 
     def onTrain(self):
@@ -428,7 +430,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             onFinished=self._onFinished,
             onEvent=self._onTrainingEvent,
             onStopped=self._onStopped,
-            onEnded=self._onEnded,
+            onEnded=lambda: self._checkIfFaulty(self._onEnded),
+            explain=lambda error: self._explainFaults(error, self.monitor.say),
         )
         if started:
             self._updateGui()
@@ -463,15 +466,30 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _onEnded(self):
         from DeepTranslateLib.mrml.training import isRun, isUnfinished
 
-        folder, self._trainedFolder = self._trainedFolder, None
+        folder = self._trainedFolder
         self.monitor.setRunning(False, canResume=isUnfinished(folder))
         if isRun(folder):
             self.runs.open(folder)
-        if self.ui.runFolderEdit.currentPath == str(folder):
-            self._suggestion = self.ui.runFolderEdit.currentPath
-        self._trainedFolder = folder
+            if self.ui.runFolderEdit.currentPath == str(folder):
+                # It is used now; another one is suggested.
+                self._suggestion = str(folder)
         self._suggestFolder()
         self._keepChoices()
+
+    def _explainFaults(self, error, say):
+        """Point to section 3 for the table of a cohort's faults; True where it is one."""
+        message, _line, table = str(error).partition("\n")
+        self._isFaulty = bool(table)
+        if self._isFaulty:
+            say(message + " " + _("They are listed in section 3."))
+            self.ui.checkSection.collapsed = False
+        return self._isFaulty
+
+    def _checkIfFaulty(self, end):
+        end()
+        if self._isFaulty:
+            self._isFaulty = False
+            self.check.run()
 
     def _onModelAdded(self, path, use):
         self.startModel.refresh()

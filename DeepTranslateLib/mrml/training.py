@@ -28,6 +28,7 @@ from DeepTranslateLib.jobs import (
     read_job,
     write_job,
 )
+from DeepTranslateLib.jobs.descriptions import JOB_FILE, LOG_FILE
 from DeepTranslateLib.model import SUFFIX, Model, models_folder
 from DeepTranslateLib.mrml.cohorts import COHORT_NAME, EventSink, Pair, checkPairs, writeCohort
 from DeepTranslateLib.mrml.jobs import (
@@ -39,9 +40,11 @@ from DeepTranslateLib.mrml.jobs import (
 )
 from DeepTranslateLib.mrml.modellibrary import addModel, findModel
 from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
-from DeepTranslateLib.runfolder import RECIPE_FILE, Run, read_run
+from DeepTranslateLib.runfolder import EVENTS_FILE, RECIPE_FILE, Run, read_run
 from DeepTranslateLib.schema import to_json
 
+# What lies in a run folder before the first step.
+_PREPARED = ("images", "cache", COHORT_NAME, JOB_FILE, LOG_FILE, EVENTS_FILE)
 RUNS_SETTING = "DeepTranslate/RunsFolder"
 
 RecipeLike = Recipe | str | Path | dict[str, Any]
@@ -76,7 +79,11 @@ def train(
         Stopped: It was stopped; `continueTraining` goes on with it.
     """
     folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
-    return Path(runJob(folder, job, onEvent)["model"])
+    try:
+        return Path(runJob(folder, job, onEvent)["model"])
+    except JobError:
+        discardUnbegun(folder)
+        raise
 
 
 def startTraining(
@@ -97,7 +104,18 @@ def startTraining(
         ValueError: As `train`.
     """
     folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
-    return startJob(folder, job, onEvent=onEvent, **callbacks)
+    tell = callbacks.pop("onFailed", None)
+
+    def failed(error: JobError) -> None:
+        discardUnbegun(folder)
+        if tell is not None:
+            tell(error)
+
+    try:
+        return startJob(folder, job, onEvent=onEvent, onFailed=failed, **callbacks)
+    except JobError:
+        discardUnbegun(folder)
+        raise
 
 
 def continueTraining(
@@ -356,9 +374,27 @@ def refuseUsedFolder(folder: str | Path) -> None:
         )
 
 
+def discardUnbegun(folder: Path) -> None:
+    """Remove what was prepared for a training that failed before it learnt anything.
+
+    So the same folder can be given again once the fault is mended. A folder with a recipe in it
+    has begun, and stays.
+    """
+    if (folder / RECIPE_FILE).exists():
+        return
+    for name in _PREPARED:
+        entry = folder / name
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def isRun(folder: str | Path) -> bool:
     """Tell whether a folder holds a training."""
-    return any((Path(folder) / name).exists() for name in (RECIPE_FILE, "job.json"))
+    return any((Path(folder) / name).exists() for name in (RECIPE_FILE, JOB_FILE))
 
 
 def isUnfinished(folder: str | Path) -> bool:

@@ -236,7 +236,7 @@ def test_faults_of_a_cohort_are_shown_with_what_to_do(widget):
     (outside,) = [row for row in rows if row[0] == "bert"]
     assert "99" in outside[1]
     assert "first slice is 0" in outside[2]
-    assert "mended" in widget.check.summary.text
+    assert "To be mended" in widget.check.summary.text
 
 
 def test_augmentation_is_previewed_as_before_and_after(widget, tmp_path):
@@ -250,10 +250,30 @@ def test_augmentation_is_previewed_as_before_and_after(widget, tmp_path):
     pictures = []
     for number, picture in enumerate(widget.augmentation.pictures):
         path = tmp_path / f"{number}.png"
-        picture.resize(210, 210)
-        assert picture.grab().save(str(path))
+        assert shownPixmap(picture).save(str(path))
         pictures.append(path.read_bytes())
     assert pictures[0] != pictures[1]
+
+
+def shownPixmap(label):
+    pixmap = label.pixmap
+    return pixmap() if callable(pixmap) else pixmap
+
+
+def test_training_on_faulty_images_lists_the_faults_and_leaves_no_folder(widget, tmp_path):
+    addSubjects(3)
+    widget.builder.addFromSceneButton.click()
+    widget.builder.cases.table.item(1, 3).setText("0;99")
+    click(widget, widget.ui.trainButton)
+    finished(widget)
+    assert "section 3" in widget.monitor.status.text
+    assert widget.check.table.rowCount == 1
+    assert "99" in widget.check.table.item(0, 1).text()
+    assert not (tmp_path / "run").exists()
+    widget.builder.cases.table.item(1, 3).setText("0")
+    click(widget, widget.ui.trainButton)
+    finished(widget)
+    assert (tmp_path / "run" / "model.dtmodel").is_file()
 
 
 def test_copy_as_python_is_a_script_that_trains_the_same_weights(widget, tmp_path):

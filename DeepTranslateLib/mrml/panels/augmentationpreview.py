@@ -20,7 +20,7 @@ from DeepTranslateLib.mrml.panels.jobslot import JobSlot
 from DeepTranslateLib.mrml.training import startAugmentation
 from DeepTranslateLib.recipe import Label, Recipe
 
-_WIDTH = 210
+_WIDTH = 200
 _OPACITY = 0.45
 
 
@@ -109,7 +109,9 @@ class AugmentationPreview:
         for picture, (slice_, marks) in zip(
             self.pictures, ((image, target), (changed, changedTarget)), strict=True
         ):
-            picture.setPixmap(pixmapOf(colored(slice_, marks, window, labels)))
+            pixmap = pixmapOf(colored(slice_, marks, window, labels))
+            picture.setPixmap(pixmap)
+            picture.setMinimumSize(pixmap.size())
         self._frame.visible = True
 
 

@@ -113,14 +113,12 @@ class CohortCheck:
         rows += [("warning", subject, message, advice) for subject, message in self._remarks]
         errors = sum(1 for row in rows if row[0] == "error")
         if errors:
-            self._say(
-                _(
-                    "{errors} to be mended before training, {warnings} for you to judge. Nothing "
-                    "is trained until the first are gone."
-                ).format(errors=errors, warnings=len(rows) - errors)
-            )
+            text = _("To be mended before anything is trained: {n} (red).").format(n=errors)
+            if len(rows) > errors:
+                text += _(" For you to judge: {n} (yellow).").format(n=len(rows) - errors)
+            self._say(text)
         elif rows:
-            self._say(_("Training is possible. {n} for you to judge:").format(n=len(rows)))
+            self._say(_("Training is possible. For you to judge: {n}.").format(n=len(rows)))
         else:
             self._say(_("No faults were found."))
         self._fill(rows)

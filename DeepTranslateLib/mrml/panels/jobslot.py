@@ -44,6 +44,7 @@ class JobSlot:
         onEvent: Callable[[dict[str, Any]], None] | None = None,
         onStopped: Callable[[], None] | None = None,
         onEnded: Callable[[], None] | None = None,
+        explain: Callable[[JobError], bool] | None = None,
     ) -> bool:
         """Start a job.
 
@@ -54,6 +55,7 @@ class JobSlot:
             onEvent: Called with each event, also with those of the preparation.
             onStopped: Called when it was stopped or cancelled.
             onEnded: Called at the end, whatever it was, also if nothing was started.
+            explain: Called when it fails; where it returns True, no dialog follows.
 
         Returns:
             Whether it was started.
@@ -76,6 +78,8 @@ class JobSlot:
             return end
 
         def failed(error: JobError) -> None:
+            if explain is not None and explain(error):
+                return
             say(str(error))
             showError(_("DeepTranslate"), str(error), error.report)
 
