@@ -23,7 +23,7 @@ NEEDED = {
 }
 # Being there is not enough for those that a replaced package breaks.
 LOADED = ("torch", "SimpleITK", "safetensors", "monai")
-FOR_REPORT = {"matplotlib": "3.8", "jinja2": "3.1"}
+FOR_REPORT = {"jinja2": "3.1", "matplotlib": "3.8", "scipy": "1.13"}
 FOR_TERMINAL = {"rich": "13.7"}
 
 
@@ -53,7 +53,10 @@ def examine() -> dict[str, Any]:
         advice.append("Python is too old. Install version 3.10 or newer.")
     if packages := [name for name in missing if name in NEEDED]:
         advice.append(f"Missing, too old or broken: {', '.join(packages)}. {_install(packages)}")
-    for purpose, optional in (("the demo's report", FOR_REPORT), ("progress bars", FOR_TERMINAL)):
+    for purpose, optional in (
+        ("reports and tests of significance", FOR_REPORT),
+        ("progress bars", FOR_TERMINAL),
+    ):
         if packages := [name for name in absent if name in optional]:
             advice.append(f"Needed for {purpose} only: {', '.join(packages)}. {_install(packages)}")
     checks.append(_check("ok", "processor", f"{os.cpu_count()} cores, {platform.machine()}"))
