@@ -14,14 +14,13 @@ import importlib
 import importlib.metadata
 import logging
 import shlex
-import sys
-import tomllib
+import types
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import TYPE_CHECKING
 
 import slicer
 import slicer.util
+import tomllib
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -189,3 +188,33 @@ def pip_ensure(
         show_progress=show_progress,
         requester=requester,
     )
+
+
+_OFFERED = [
+    "CalledProcessError",
+    "InvalidRequirement",
+    "Path",
+    "Requirement",
+    "canonicalize_name",
+    "default_environment",
+    "importlib",
+    "isPipInstallInProgress",
+    "load_pyproject_dependencies",
+    "load_requirements",
+    "logging",
+    "pip_check",
+    "pip_ensure",
+    "pip_install",
+    "pip_uninstall",
+    "shlex",
+    "slicer",
+    "tomllib",
+]
+
+
+def asModule():
+    """What `import slicer.packaging` finds: without the controls above."""
+    module = types.ModuleType("slicer.packaging", "Python packages, without pip")
+    for name in _OFFERED:
+        setattr(module, name, globals()[name])
+    return module

@@ -1,25 +1,28 @@
 """PythonQt's manners on top of PySide6: the modules `qt` and (base of) `ctk`.
 
-What is imitated (all by patching the PySide6 classes in place, so that *every* QObject, also those that
-Qt itself makes, shows it):
-  w.text / w.text = "x"               Qt properties are attributes; the getter of the same name is hidden
-  w.name                              alias of objectName
-  w.connect("clicked(bool)", f), w.disconnect("clicked(bool)", f), and w.clicked.connect(f)
+The PySide6 classes are patched in place, so every QObject shows it, also those of Qt itself:
+  w.text / w.text = "x"     Qt properties are attributes; the getter of the same name is hidden
+  w.name                    alias of objectName
+  w.connect("clicked(bool)", f), w.disconnect(...), w.clicked.connect(f)       see signals.py
   w.className(), w.delete(), w.exec_(), dynamic properties as attributes
-  setting an unknown attribute on a C++ object is an error (as in PythonQt), so typos are found
-  exceptions in slots are kept in `slotErrors`, so a test can fail on them
+  a name that the application does not have is an error, read or written       see strict.py
 """
 
 import ctypes
 import os
 import sys
-import threading
 import types
-import xml.etree.ElementTree as ET
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import shiboken6
 from PySide6 import QtCore, QtGui, QtNetwork, QtPrintSupport, QtSvg, QtUiTools, QtWidgets, QtXml
+
+from . import strict, uiloader
+from .conversion import convert, kindOf, refusal
+from .signals import BoundSignal, connectSignal, disconnectSignal, slotErrors
+from .uiloader import UiLoader
+
+__all__ = ["UiLoader", "ctk", "install", "qt", "slotErrors"]
 
 if sys.version_info < (3, 12):
     # PySide6 6.12 drops one reference to None too many whenever a method returns nothing. None is
@@ -29,13 +32,12 @@ if sys.version_info < (3, 12):
 QT_MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtPrintSupport, QtSvg, QtXml, QtUiTools)
 qt = types.ModuleType("qt", "Qt as PythonQt shows it (PySide6 underneath)")
 ctk = types.ModuleType("ctk", "stand-ins for the CTK widgets")
-slotErrors = []
-_busy = threading.local()
 _patched = set()
+_running = set()
 
 
 class QtAttribute:
-    """A Qt property as a data descriptor. On the class it gives the original method (QTimer.singleShot, super().x)."""
+    """A Qt property as a data descriptor; on the class, the original method (QTimer.singleShot)."""
 
     def __init__(self, name, original, getter, setter):
         self.name, self.original, self.getter, self.setter = name, original, getter, setter
@@ -45,25 +47,31 @@ class QtAttribute:
             if self.original is None:
                 raise AttributeError(self.name)
             return self.original
-        # Shiboken asks for Python overrides of C++ virtuals (sizeHint, spacing, ...) through this descriptor:
-        # while the C++ getter runs, answer "no override".
-        running = _busy.__dict__.setdefault("running", set())
+        # Shiboken asks for Python overrides of C++ virtuals (sizeHint, spacing, ...) through this
+        # descriptor: while the C++ getter runs, answer "no override".
         key = (id(obj), self.name)
-        if key in running:
+        if key in _running:
             return None
-        running.add(key)
+        _running.add(key)
         try:
-            return self.getter(obj) if self.getter else obj.property(self.name)
+            value = self.getter(obj) if self.getter else obj.property(self.name)
         finally:
-            running.discard(key)
+            _running.discard(key)
+        return tuple(value) if isinstance(value, list) and _isTexts(obj, self.name) else value
 
     def __set__(self, obj, value):
+        value = convert(obj, self.name, value)
         if self.setter:
-            self.setter(obj, value)
+            try:
+                self.setter(obj, value)
+            except TypeError:
+                raise refusal(self.name, kindOf(obj, self.name), value) from None
         elif not obj.setProperty(self.name, value):
-            raise AttributeError(
-                f"property {self.name} of {type(obj).__name__} is read-only or has another type"
-            )
+            raise refusal(self.name, kindOf(obj, self.name), value)
+
+
+def _isTexts(obj, name):
+    return kindOf(obj, name) == "QStringList"
 
 
 def _attribute(cls, name):
@@ -74,39 +82,54 @@ def _attribute(cls, name):
     return None
 
 
+def _isDynamic(obj, name):
+    return name.encode() in [bytes(n) for n in obj.dynamicPropertyNames()]
+
+
 def _setattr(self, name, value):
     kind = type(self)
+    tested = strict.callerIsTested() and not strict.isPythonSubclass(kind)
+    if tested and not strict.isListed(kind, name):
+        if _isDynamic(self, name):
+            self.setProperty(name, value)
+            return
+        raise _newAttribute(kind, name)
     for base in kind.__mro__:
-        if name in base.__dict__:
-            descriptor = base.__dict__[name]
-            if hasattr(type(descriptor), "__set__"):
-                descriptor.__set__(self, value)
-                return
-            if isinstance(
-                descriptor, QtCore.Property
-            ):  # a property made in Python: not a Python descriptor
-                if not self.setProperty(name, list(value) if isinstance(value, tuple) else value):
-                    raise TypeError(f"{kind.__name__}.{name} does not take {value!r}")
-                return
-            if kind in _patched and not isinstance(
-                value, QtCore.SignalInstance
-            ):  # PySide6 keeps bound signals there
-                raise AttributeError(f"{name} is a method of {kind.__name__}")
-            break
+        if name not in base.__dict__:
+            continue
+        descriptor = base.__dict__[name]
+        if hasattr(type(descriptor), "__set__"):
+            descriptor.__set__(self, value)
+            return
+        if isinstance(descriptor, QtCore.Property):  # made in Python: not a Python descriptor
+            value = convert(self, name, value)
+            if not self.setProperty(name, list(value) if isinstance(value, tuple) else value):
+                raise refusal(name, kindOf(self, name), value)
+            return
+        # PySide6 keeps bound signals in the instance
+        isSignal = isinstance(value, QtCore.SignalInstance)
+        if not isSignal and (tested or kind in _patched):
+            raise AttributeError(f"{name} is a method of {kind.__name__}")
+        break
     else:
-        sealed = (
-            self.__dict__.get("_sealed") and not name.startswith("_") and name not in self.__dict__
-        )
-        if kind in _patched or sealed:
-            if getattr(_busy, "loading", False) and isinstance(value, QtCore.QObject):
-                return  # PySide6's QUiLoader sets the children as attributes of the top widget; PythonQt's does not
-            if name.encode() in [bytes(n) for n in self.dynamicPropertyNames()]:
+        if tested or kind in _patched:
+            # PySide6's QUiLoader sets the children as attributes of the top widget; PythonQt's
+            # does not
+            loading = getattr(uiloader.state, "loading", False)
+            if loading and isinstance(value, QtCore.QObject):
+                return
+            if _isDynamic(self, name):
                 self.setProperty(name, value)
                 return
-            raise AttributeError(
-                f"Attribute '{name}' does not exist on {kind.__name__}, and new attributes cannot be made on C++ objects"
-            )
+            raise _newAttribute(kind, name)
     self.__dict__[name] = value
+
+
+def _newAttribute(kind, name):
+    return AttributeError(
+        f"'{name}' does not exist on {kind.__name__} and creating new attributes on C++ objects "
+        "is not allowed"
+    )
 
 
 def _patchClass(cls):
@@ -114,10 +137,13 @@ def _patchClass(cls):
         return
     _patched.add(cls)
     meta = cls.staticMetaObject
+    described = strict.ofClass(cls)
     for i in range(meta.propertyCount()):
         name = meta.property(i).name()
         if i < meta.propertyOffset() and name not in cls.__dict__:
-            continue  # inherited, and not hidden by a method of this class (QBoxLayout.spacing, QPushButton.sizeHint)
+            continue  # inherited, and not hidden by a method (QBoxLayout.spacing)
+        if described and name in described.names and name not in described.properties:
+            continue  # a property of Qt 6 that is a method in Qt 5 (QLayout.contentsMargins)
         cap = name[0].upper() + name[1:]
         original = _attribute(cls, name)
         getter = (
@@ -126,162 +152,133 @@ def _patchClass(cls):
             else _attribute(cls, "is" + cap) or _attribute(cls, "has" + cap)
         )
         setter = _attribute(cls, "set" + cap)
-        setattr(
-            cls,
-            name,
-            QtAttribute(
-                name,
-                original,
-                getter if callable(getter) else None,
-                setter if callable(setter) else None,
-            ),
-        )
+        usable = (original, *(f if callable(f) else None for f in (getter, setter)))
+        setattr(cls, name, QtAttribute(name, *usable))
     cls.__setattr__ = _setattr
-    if hasattr(cls, "exec") and not hasattr(cls, "exec_"):
-        cls.exec_ = cls.exec
-
-
-def _find(self, signature):
-    name, _, rest = signature.partition("(")
-    signal = getattr(self, name, None)
-    if not isinstance(signal, QtCore.SignalInstance) and not hasattr(signal, "connect"):
-        raise AttributeError(f"{self.className()} has no signal {signature}")
-    if rest:
-        normal = bytes(QtCore.QMetaObject.normalizedSignature(signature)).decode()
-        if self.metaObject().indexOfSignal(normal) < 0 and normal.split("(")[0] not in getattr(
-            type(self), "_pySignals", {}
-        ):
-            raise AttributeError(f"{self.className()} has no signal {signature}")
-        declared = getattr(type(self), "_pySignals", {}).get(name)
-        if declared and normal not in declared:
-            raise AttributeError(f"{self.className()} has no signal {signature}, only {declared}")
-        args = normal.partition("(")[2].rstrip(")")
-        try:
-            if args and not declared:
-                signal = signal[args]
-        except (IndexError, KeyError, TypeError):
-            pass
-    return signal
+    for name in ("exec", "raise"):
+        if hasattr(cls, name) and not hasattr(cls, name + "_"):
+            setattr(cls, name + "_", getattr(cls, name))
 
 
 def _connect(self, *args):
     if len(args) == 2 and isinstance(args[0], str):
-        _find(self, args[0]).connect(args[1])
-        return True
+        return connectSignal(self, *args)
     if len(args) == 3 and isinstance(args[0], str):  # signal, receiver, "slot()"
-        _find(self, args[0]).connect(getattr(args[1], args[2].partition("(")[0]))
-        return True
-    return QtCore.QObject.connect(*args)
+        return connectSignal(self, args[0], getattr(args[1], args[2].partition("(")[0]))
+    raise TypeError("connect(signal, callable) or connect(signal, receiver, slot)")
 
 
 def _disconnect(self, *args):
     if len(args) == 2 and isinstance(args[0], str):
-        try:
-            _find(self, args[0]).disconnect(args[1])
-        except (RuntimeError, TypeError):
-            return False
-        return True
+        return disconnectSignal(self, *args)
     if len(args) == 1 and isinstance(args[0], str):
-        _find(self, args[0]).disconnect()
-        return True
-    return False
+        return disconnectSignal(self, args[0])
+    raise TypeError("disconnect(signal[, callable])")
+
+
+def _findChildren(self, kind=QtCore.QObject, name=""):
+    cls = QtCore.QObject if isinstance(kind, str) else kind
+    found = QtCore.QObject.findChildren(self, cls, name) if name else None
+    found = QtCore.QObject.findChildren(self, cls) if found is None else found
+    if isinstance(kind, str) and kind:
+        found = [c for c in found if c.inherits(kind) or type(c).__name__ == kind]
+    return found
+
+
+def _className(self):
+    kind = type(self)
+    return kind.__name__ if "_contractKey" in kind.__dict__ else self.metaObject().className()
 
 
 _EXTRA = {
     "connect": _connect,
     "disconnect": _disconnect,
-    "className": lambda self: self.metaObject().className(),
-    "delete": lambda self: shiboken6.delete(self),
+    "className": _className,
+    "delete": lambda self: shiboken6.delete(self),  # noqa: PLW0108 - a bound method is wanted
+    "findChildren": _findChildren,
+    "findChild": lambda self, *args: next(iter(_findChildren(self, *args)), None),
 }
 
 
-class UiLoader(QtUiTools.QUiLoader):
-    """QUiLoader that knows the Slicer and CTK widgets and makes the .ui file's connections in Python."""
+def _watched(baseGet, isObject=True):
+    """__getattribute__ that shows code under test only what the application has."""
 
-    customWidgets = []
+    def __getattribute__(self, name):
+        if isObject and name in _EXTRA:
+            return _EXTRA[name].__get__(self)
+        if not strict.callerIsTested():
+            return baseGet(self, name)
+        kind = type(self)
+        if not strict.isListed(kind, name):
+            if strict.isPythonSubclass(kind) and name in baseGet(self, "__dict__"):
+                return baseGet(self, name)
+            raise AttributeError(f"{kind.__name__} has no attribute named '{name}'")
+        value = baseGet(self, name)
+        if isinstance(value, QtCore.SignalInstance):
+            return BoundSignal(self, name, value)
+        return value
 
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        for cls in self.customWidgets:
-            self.registerCustomWidget(cls)
+    return __getattribute__
 
-    def load(self, device, parent=None):
-        if isinstance(device, (str, os.PathLike)):
-            data = open(device, "rb").read()
-        else:
-            data = bytes(device.readAll())
-        root = ET.fromstring(data)
-        unknown = {e.get("class") for e in root.iter("widget")} - set(self.availableWidgets())
-        if unknown:
-            raise RuntimeError(f"no stand-in for the widget classes {sorted(unknown)}")
-        connections = root.find("connections")
-        wires = []
-        if connections is not None:
-            wires = [{c.tag: c.text for c in e} for e in connections]
-            root.remove(connections)
-        buffer = QtCore.QBuffer()
-        buffer.setData(ET.tostring(root))
-        buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
-        _busy.loading = True
-        try:
-            widget = super().load(buffer, parent)
-        finally:
-            _busy.loading = False
-        if widget is None:
-            raise RuntimeError(self.errorString())
-        for w in wires:
-            ends = [
-                widget if n == widget.objectName else widget.findChild(QtCore.QObject, n)
-                for n in (w["sender"], w["receiver"])
-            ]
-            slot = getattr(ends[1], w["slot"].partition("(")[0])
-            _connect(ends[0], w["signal"], slot)
-        return widget
+
+def _getattr(self, name):
+    if not name.startswith("_") and isinstance(self, QtCore.QObject) and _isDynamic(self, name):
+        return self.property(name)
+    raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
+
+
+def _fill():
+    listed = set(strict.OBJECTS["qt"])
+    for module in QT_MODULES:
+        for name in dir(module):  # dir: PySide6 makes its classes lazily
+            if name in listed:
+                setattr(qt, name, getattr(module, name))
+    qt.QUiLoader = UiLoader
+
+
+def _patchObjects():
+    for module in QT_MODULES:
+        for name in dir(module):
+            value = getattr(module, name) if name.startswith("Q") else None
+            if isinstance(value, type) and issubclass(value, QtCore.QObject):
+                for base in reversed(value.__mro__):
+                    if issubclass(base, QtCore.QObject):
+                        _patchClass(base)
+    QObject = QtCore.QObject
+    QObject.name = QtAttribute(
+        "objectName", None, _attribute(QObject, "objectName"), QObject.setObjectName
+    )
+    # PySide6 answers `connect` itself before it looks at the class, so it must be caught here;
+    # a few classes (QFile, QProcess, QMenu, ...) have their own slot
+    for cls in [c for c in _patched if "__getattribute__" in c.__dict__]:
+        cls.__getattribute__ = _watched(cls.__dict__["__getattribute__"])
+    QObject.__getattr__ = _getattr
+
+
+def _patchValues():
+    for key in strict.CLASSES:
+        cls = getattr(qt, key[3:], None) if key.startswith("qt.") else None
+        if cls is not None and not issubclass(cls, QtCore.QObject):
+            cls.__getattribute__ = _watched(cls.__getattribute__, isObject=False)
+
+
+def _message(kind, context, text):
+    """Qt's own messages, but for what the offscreen platform says at every resize."""
+    if "propagateSizeHints" not in text:
+        print(text, file=sys.stderr)
 
 
 def install():
     """Make `import qt` and `import ctk` work in this process; return the QApplication."""
     if "qt" in sys.modules:
         return QtWidgets.QApplication.instance()
+    QtCore.qInstallMessageHandler(_message)
     app = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["SlicerHost"])
     app.setOrganizationName("SlicerHost")
     app.setApplicationName("SlicerHost")
-    for module in QT_MODULES:
-        for name in dir(module):  # dir: PySide6 makes its classes lazily
-            if name.startswith("Q"):
-                setattr(qt, name, getattr(module, name))
-    qt.QUiLoader = UiLoader
-    for value in list(vars(qt).values()):
-        if isinstance(value, type) and issubclass(value, QtCore.QObject):
-            for base in reversed(value.__mro__):
-                if issubclass(base, QtCore.QObject):
-                    _patchClass(base)
-    QObject = QtCore.QObject
-    QObject.name = QtAttribute(
-        "objectName", None, _attribute(QObject, "objectName"), QObject.setObjectName
-    )
-
-    def hooked(baseGet):
-        def __getattribute__(self, name):
-            if name in _EXTRA:
-                return _EXTRA[name].__get__(self)
-            return baseGet(self, name)
-
-        return __getattribute__
-
-    # PySide6 answers `connect` itself before it looks at the class, so it must be caught here; a few classes
-    # (QFile, QProcess, QMenu, ...) have their own slot
-    for cls in [c for c in _patched if "__getattribute__" in c.__dict__]:
-        cls.__getattribute__ = hooked(cls.__dict__["__getattribute__"])
-
-    def __getattr__(self, name):  # dynamic properties
-        if not name.startswith("_") and name.encode() in [
-            bytes(n) for n in self.dynamicPropertyNames()
-        ]:
-            return self.property(name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-    QObject.__getattr__ = __getattr__
+    _fill()
+    _patchObjects()
+    _patchValues()
     hook = sys.excepthook
 
     def excepthook(kind, value, trace):

@@ -1,4 +1,4 @@
-"""The module `SampleData` as far as other modules use it: registering sources. Nothing is downloaded."""
+"""The module `SampleData` as far as others use it: registering sources. Nothing is downloaded."""
 
 import slicer
 

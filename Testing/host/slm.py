@@ -1,4 +1,4 @@
-"""slicer.ScriptedLoadableModule and slicer.i18n, by their documented interface (the wheel has neither)."""
+"""slicer.ScriptedLoadableModule and slicer.i18n, by their documented interface."""
 
 import importlib
 import logging
@@ -61,6 +61,16 @@ class ScriptedLoadableModuleWidget:
         self.layout = self.parent.layout()
         if parent is None:
             self.setup()
+        slicer.app.moduleManager().connect(
+            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+        )
+
+    def _onModuleAboutToBeUnloaded(self, moduleName):
+        if moduleName == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect(
+                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
+            )
 
     def resourcePath(self, filename):
         return os.path.join(

@@ -1,4 +1,15 @@
-"""Module tests run in two hosts, unchanged: on Testing/host, and inside the Slicer application."""
+"""Module tests run in two hosts, unchanged: on Testing/host, and inside the Slicer application.
+
+Fixtures, with the same meaning in both:
+
+- `cleanScene` (always): an empty scene; on the host, a slot that raised fails the test (in the
+  application `--testing` does that).
+- `panel`: function from a module's name to its widget, shown as when a user selects the module.
+  Afterwards the module is left and its widget is made anew, so no test sees another's panel.
+- `chooseFile`: function; the path it is given is the user's answer to the next file or folder
+  dialog (without one: Cancel).
+- `inApplication`: whether this is the application.
+"""
 
 import sys
 from pathlib import Path
@@ -6,7 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
 
 try:
     import slicer
@@ -26,6 +38,11 @@ if not IN_APPLICATION:
     slicer.app.startupCompleted()
 
 
+def pytest_sessionfinish():
+    if not IN_APPLICATION:
+        gui.shutDown()
+
+
 @pytest.fixture
 def inApplication():
     return IN_APPLICATION
@@ -42,19 +59,60 @@ def cleanScene():
         assert not pythonqt.slotErrors, pythonqt.slotErrors
 
 
+def renew(name):
+    """Leave the module and make its widget anew, as Slicer's reload does, from the same source."""
+    slicer.util.selectModule("Data")
+    widget = getattr(slicer.modules, name + "Widget")
+    frame = widget.parent
+    widget.cleanup()
+    if hasattr(widget, "_onModuleAboutToBeUnloaded"):
+        slicer.app.moduleManager().disconnect(
+            "moduleAboutToBeUnloaded(QString)", widget._onModuleAboutToBeUnloaded
+        )
+    layout = frame.layout()
+    while layout.count():
+        item = layout.takeAt(0)
+        if item.widget():
+            item.widget().hide()
+            item.widget().deleteLater()
+    frame.reload()
+    slicer.app.processEvents()
+
+
 @pytest.fixture
-def panel():
-    """Function from a module's name to its widget, shown and entered as when a user selects it."""
+def panel(cleanScene):
     shown = []
 
     def show(name):
-        if IN_APPLICATION:
-            slicer.util.selectModule(name)
-            return getattr(slicer.modules, name + "Widget")
-        widget = gui.selectModule(name)
-        shown.append(widget)
-        return widget
+        slicer.util.selectModule(name)
+        if name not in shown:
+            shown.append(name)
+        slicer.app.processEvents()
+        return getattr(slicer.modules, name + "Widget")
 
     yield show
-    for widget in shown:
-        widget.parent.exit()
+    for name in shown:
+        renew(name)
+
+
+@pytest.fixture
+def chooseFile(monkeypatch):
+    import qt
+
+    answers = []
+    real = qt.QFileDialog
+
+    class Answering:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def _one(self, *question):
+            return str(answers.pop(0)) if answers else ""
+
+        getOpenFileName = getSaveFileName = getExistingDirectory = _one
+
+        def getOpenFileNames(self, *question):
+            return tuple(filter(None, [self._one()]))
+
+    monkeypatch.setattr(qt, "QFileDialog", Answering())
+    return answers.append
