@@ -506,7 +506,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 class DeepTranslateTrainLogic(ScriptedLoadableModuleLogic):
     """What the panel does, for the Python console: no dialog, no widget.
 
-    Each function is that of DeepTranslateLib.mrml.training, which says what it takes.
+    Each function is that of DeepTranslateLib.mrml.training or trainingaids, which say more.
     """
 
     def getParameterNode(self):
@@ -552,25 +552,25 @@ class DeepTranslateTrainLogic(ScriptedLoadableModuleLogic):
 
     def checkCohort(self, recipe, cohort, **options):
         """Look for faults in a cohort, and wait."""
-        from DeepTranslateLib.mrml.training import checkCohort
+        from DeepTranslateLib.mrml.trainingaids import checkCohort
 
         return checkCohort(recipe, cohort, **options)
 
     def estimateTraining(self, recipe, cohort, **options):
         """Measure what a training will take, and wait."""
-        from DeepTranslateLib.mrml.training import estimateTraining
+        from DeepTranslateLib.mrml.trainingaids import estimateTraining
 
         return estimateTraining(recipe, cohort, **options)
 
     def startEstimate(self, recipe, cohort, device="auto", **options):
         """Do the same and return at once."""
-        from DeepTranslateLib.mrml.training import startEstimate
+        from DeepTranslateLib.mrml.trainingaids import startEstimate
 
         return startEstimate(recipe, cohort, device, **options)
 
     def exportEpoch(self, run, epoch, output):
         """Make a model of an epoch that a run kept, and wait."""
-        from DeepTranslateLib.mrml.training import exportEpoch
+        from DeepTranslateLib.mrml.trainingaids import exportEpoch
 
         return exportEpoch(run, epoch, output)
 

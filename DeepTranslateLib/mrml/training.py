@@ -10,8 +10,7 @@ import dataclasses
 import datetime
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,6 @@ import slicer
 
 from DeepTranslateLib.cohort import read_cohort
 from DeepTranslateLib.jobs import (
-    AugmentJob,
-    CheckJob,
-    EstimateJob,
-    ExportJob,
     JobError,
     TrainJob,
     read_job,
@@ -160,128 +155,6 @@ def startContinuation(
     """
     job = continuation(folder, epochs, device)
     return startJob(Path(folder), job, onEvent=onEvent, **callbacks)
-
-
-def startCheck(recipe: RecipeLike, cohort: CohortLike, **callbacks: Any) -> PanelJob:
-    """Start what `checkCohort` does and return at once; `callbacks` as `PanelJob` takes them."""
-    recipe = asRecipe(recipe)
-    return _startScratch(
-        "check", lambda folder: CheckJob(*_about(recipe, cohort, folder, callbacks)), callbacks
-    )
-
-
-def startEstimate(
-    recipe: RecipeLike, cohort: CohortLike, device: str = "auto", **callbacks: Any
-) -> PanelJob:
-    """Start what `estimateTraining` does and return at once."""
-    recipe = asRecipe(recipe)
-    return _startScratch(
-        "estimate",
-        lambda folder: EstimateJob(*_about(recipe, cohort, folder, callbacks), device),
-        callbacks,
-    )
-
-
-def startAugmentation(
-    recipe: RecipeLike, cohort: CohortLike, seed: int = 0, count: int = 1, **callbacks: Any
-) -> PanelJob:
-    """Start to augment one slice of the cohort's first case as training would.
-
-    The result names the job's `folder` and the `file` in it with the arrays, which is there until
-    onFinished returns.
-
-    Raises:
-        ValueError: There is no case with a target.
-    """
-    recipe = asRecipe(recipe)
-
-    def job(folder: Path) -> AugmentJob:
-        first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
-        file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"))
-        case = next((case for case in read_cohort(file).cases if case.target is not None), None)
-        if case is None:
-            raise ValueError(f"{file} has no case with a target. Add labels or target volumes.")
-        slices = None if case.slices is None else case.slices[len(case.slices) // 2]
-        image, target = str(case.image), str(case.target)
-        return AugmentJob(to_json(recipe), image, target, slices, seed, count)
-
-    return _startScratch("augment", job, callbacks)
-
-
-def startExport(run: str | Path, epoch: int, output: str | Path, **callbacks: Any) -> PanelJob:
-    """Start what `exportEpoch` does and return at once."""
-    job = exportJob(run, epoch, output)
-    return _startScratch("export", lambda folder: job, callbacks)
-
-
-def checkCohort(
-    recipe: RecipeLike, cohort: CohortLike, onEvent: EventSink | None = None
-) -> dict[str, Any]:
-    """Check a cohort before it is trained on, and wait.
-
-    Returns:
-        `faults`: {subject, kind, severity, found, advice} each; `split`: the cases of "training",
-        "validation" and "test", and a "note" that says why.
-
-    Raises:
-        ValueError: There is no cohort to check.
-        JobError: The check failed.
-    """
-    recipe = asRecipe(recipe)
-    with _scratch("check") as folder:
-        job = CheckJob(to_json(recipe), cohortFile(cohort, recipe, folder, onEvent))
-        return runJob(folder, job, onEvent)
-
-
-def estimateTraining(
-    recipe: RecipeLike,
-    cohort: CohortLike,
-    device: str = "auto",
-    onEvent: EventSink | None = None,
-) -> dict[str, Any]:
-    """Measure a few steps of a training, and wait.
-
-    Returns:
-        As `engine.estimate.estimate`: seconds, memory in bytes, numbers of slices.
-
-    Raises:
-        ValueError: The cohort cannot be used.
-        JobError: The measurement failed.
-    """
-    recipe = asRecipe(recipe)
-    with _scratch("estimate") as folder:
-        file = cohortFile(cohort, recipe, folder, onEvent)
-        return runJob(folder, EstimateJob(to_json(recipe), file, device), onEvent)
-
-
-def exportEpoch(run: str | Path, epoch: int, output: str | Path) -> Path:
-    """Make a model of an epoch whose weights were kept, and wait.
-
-    Args:
-        run: A run folder.
-        epoch: Counted from 1; one of `read_run(run).saved_epochs`.
-        output: The model file, NAME.dtmodel.
-
-    Raises:
-        ValueError: The epoch was not kept, or the file exists.
-        JobError: The export failed.
-    """
-    job = exportJob(run, epoch, output)
-    with _scratch("export") as folder:
-        return Path(runJob(folder, job)["model"])
-
-
-def exportJob(run: str | Path, epoch: int, output: str | Path) -> ExportJob:
-    """Return the job that makes a model of an epoch; checked as `exportEpoch` says."""
-    found, output = read_run(run), Path(output)
-    if epoch not in found.saved_epochs:
-        known = ", ".join(str(number) for number in found.saved_epochs) or "none"
-        raise ValueError(f"Epoch {epoch} of {run} was not kept. Kept are: {known}.")
-    if output.suffix.lower() != SUFFIX:
-        raise ValueError(f"{output} is no name of a model: it must end in {SUFFIX}.")
-    if output.exists():
-        raise ValueError(f"{output} exists and stays as it is. Choose another name.")
-    return ExportJob(str(found.folder), epoch, str(output.absolute()))
 
 
 def startJob(folder: Path, job: Any, **callbacks: Any) -> PanelJob:
@@ -467,38 +340,6 @@ def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
         )
 
 
-def _about(
-    recipe: Recipe, cohort: CohortLike, folder: Path, callbacks: dict[str, Any]
-) -> tuple[dict[str, Any], str]:
-    return to_json(recipe), cohortFile(cohort, recipe, folder, callbacks.get("onEvent"))
-
-
-def _startScratch(kind: str, makeJob: Callable[[Path], Any], callbacks: dict[str, Any]) -> PanelJob:
-    """Start a job in a folder of its own, which is removed when the job has come to its end."""
-    folder = newJobFolder(kind)
-
-    def ending(name: str) -> Callable[..., None]:
-        callback = callbacks.get(name)
-
-        def end(*arguments: Any) -> None:
-            try:
-                if callback is not None and name == "onFinished":
-                    callback({**arguments[0], "folder": str(folder)})
-                elif callback is not None:
-                    callback(*arguments)
-            finally:
-                removeJobFolder(folder)
-
-        return end
-
-    endings = {name: ending(name) for name in ("onFinished", "onStopped", "onFailed")}
-    try:
-        return startJob(folder, makeJob(folder), onEvent=callbacks.get("onEvent"), **endings)
-    except BaseException:
-        removeJobFolder(folder)
-        raise
-
-
 def addRunModel(folder: str | Path) -> Path:
     """Copy the model that a training made into the library, under the run's name.
 
@@ -514,14 +355,8 @@ def addRunModel(folder: str | Path) -> Path:
         raise ValueError(
             f"{run.folder} has no model yet. Continue the training, or choose one of its epochs."
         )
-    with _scratch("model") as scratch:
-        return addModel(shutil.copyfile(run.model, scratch / modelName(run)))
-
-
-@contextmanager
-def _scratch(kind: str) -> Iterator[Path]:
-    folder = newJobFolder(kind)
+    scratch = newJobFolder("model")
     try:
-        yield folder
+        return addModel(shutil.copyfile(run.model, scratch / modelName(run)))
     finally:
-        removeJobFolder(folder)
+        removeJobFolder(scratch)

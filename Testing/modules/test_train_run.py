@@ -12,7 +12,8 @@ from DeepTranslateLib.image.files import read_image
 from DeepTranslateLib.jobs import Stopped
 from DeepTranslateLib.model import read_model
 from DeepTranslateLib.mrml.cohorts import Pair
-from DeepTranslateLib.mrml.training import continueTraining, exportEpoch, train
+from DeepTranslateLib.mrml.training import continueTraining, train
+from DeepTranslateLib.mrml.trainingaids import exportEpoch
 from DeepTranslateLib.mrml.volumes import imageFromVolume
 from DeepTranslateLib.runfolder import read_run
 from DeepTranslateLib.schema import to_json

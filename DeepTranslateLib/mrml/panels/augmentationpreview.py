@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.mrml.cohorts import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
-from DeepTranslateLib.mrml.training import startAugmentation
+from DeepTranslateLib.mrml.trainingaids import startAugmentation
 from DeepTranslateLib.recipe import Label, Recipe
 
 _WIDTH = 200

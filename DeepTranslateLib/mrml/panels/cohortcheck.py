@@ -12,7 +12,7 @@ from DeepTranslateLib.cohort.case import slices_to_text
 from DeepTranslateLib.mrml.cohorts import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
-from DeepTranslateLib.mrml.training import startCheck
+from DeepTranslateLib.mrml.trainingaids import startCheck
 from DeepTranslateLib.recipe import Recipe
 
 _SUBJECT, _FOUND, _ADVICE = range(3)
