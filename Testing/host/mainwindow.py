@@ -51,7 +51,7 @@ class MainWindow(QtWidgets.QMainWindow):
         self._scroll.widgetResizable = True
         self._scroll.frameShape = QtWidgets.QFrame.Shape.NoFrame
         self._scroll.horizontalScrollBarPolicy = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
-        dock = QtWidgets.QDockWidget()
+        self._dock = dock = QtWidgets.QDockWidget()
         dock.objectName = "PanelDockWidget"
         dock.setTitleBarWidget(QtWidgets.QWidget())
         dock.setWidget(self._scroll)
@@ -68,6 +68,17 @@ class MainWindow(QtWidgets.QMainWindow):
 
     def panel(self):
         return self._panel
+
+    def panelViewport(self):
+        return self._scroll.viewport()
+
+    def setPanelWidth(self, width):
+        """Room for a panel of this width, in pixels, beside its scroll bar."""
+        self._dock.setFixedWidth(width)
+
+    def resetPanelWidth(self):
+        self._dock.setMinimumWidth(PANEL_WIDTH)
+        self._dock.setMaximumWidth(PANEL_WIDTH)
 
     def showPanel(self, panel):
         """Exit the module shown so far, put this one in its place and enter it."""
