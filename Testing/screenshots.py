@@ -152,6 +152,9 @@ class Tutorial:
         self.picture("translate")
         panel.ui.applyButton.click()
         self.wait(lambda: panel.monitor.translation is None)
+        view = slicer.app.layoutManager().threeDWidget(0)
+        view.mrmlViewNode().SetBoxVisible(False)
+        view.mrmlViewNode().SetAxisLabelsVisible(False)
         slicer.app.layoutManager().resetThreeDViews()
         self.picture("result")
 

@@ -21,11 +21,18 @@ class Curves:
     Args:
         name: Title of the chart and beginning of the nodes' names.
         yTitle: What the curves measure.
+        colors: Colours of curves by their names, RGB from 0 to 255; others get one of their own.
     """
 
-    def __init__(self, name: str, yTitle: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        yTitle: str = "",
+        colors: Mapping[str, tuple[int, int, int]] | None = None,
+    ) -> None:
         self._name = name
         self._yTitle = yTitle
+        self._colors = dict(colors or {})
         self.tableNode: Any = None
         self.chartNode: Any = None
         self.seriesNodes: dict[str, Any] = {}
@@ -89,7 +96,10 @@ class Curves:
             # Markers, or a value between two gaps would not be seen.
             series.SetMarkerStyle(series.MarkerStyleCircle)
             series.SetMarkerSize(5)
-            series.SetUniqueColor()
+            if name in self._colors:
+                series.SetColor(*(part / 255 for part in self._colors[name]))
+            else:
+                series.SetUniqueColor()
             self.seriesNodes[name] = series
         series.SetAndObserveTableNodeID(self.tableNode.GetID())
         series.SetXColumnName(x)
@@ -103,7 +113,10 @@ def _isInScene(node: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number, or None: a chart has no place for the others."""
+    """Return a finite number, or None: a chart has no place for the others.
+
+    It has the six significant digits that Slicer keeps of it in a saved scene.
+    """
     if value is None or isinstance(value, bool) or not math.isfinite(value):
         return None
-    return float(value)
+    return float(f"{value:.6g}")

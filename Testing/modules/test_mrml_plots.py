@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import slicer
 
 from DeepTranslateLib.mrml.plots import Curves
@@ -27,7 +28,7 @@ def test_each_column_is_a_curve_over_the_epochs():
     curves = Curves("Training of liver", "loss")
     curves.setHistory(history(4))
     assert column(curves, "epoch") == [1, 2, 3, 4]
-    assert column(curves, "loss") == [1, 1 / 2, 1 / 3, 1 / 4]
+    assert column(curves, "loss") == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4], rel=5e-6)
     assert list(curves.seriesNodes) == ["loss", "validation loss"]
     assert curves.chartNode.GetNumberOfPlotSeriesNodes() == 2
     assert curves.chartNode.GetTitle() == "Training of liver"
@@ -111,3 +112,12 @@ def test_the_chart_is_shown_in_the_layout():
     curves.show()
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == curves.chartNode.GetID()
+
+
+def test_a_curve_that_has_a_colour_keeps_it():
+    curves = Curves("Training", colors={"Dice liver": (10, 200, 30)})
+    curves.setHistory([{"epoch": 1, "loss": 1.0, "Dice liver": 0.5}])
+    assert curves.seriesNodes["Dice liver"].GetColor() == pytest.approx(
+        (10 / 255, 200 / 255, 30 / 255)
+    )
+    assert curves.seriesNodes["loss"].GetColor() != curves.seriesNodes["Dice liver"].GetColor()

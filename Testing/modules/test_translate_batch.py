@@ -159,13 +159,34 @@ def test_what_was_made_here_is_not_checked_again(widget, tmp_path):
 
 
 def test_the_outcome_of_a_row_can_be_shown(widget):
+    first, second = samples.volumeNode("A"), samples.volumeNode("B")
+    widget.batch.refresh()
+    samples.applied(widget)
+    shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    for row, volume in ((0, first), (1, second), (0, first)):
+        widget.monitor.showRow(row)
+        assert shown.GetBackgroundVolumeID() == volume.GetID()
+        assert visibleSegmentations() == [f"{volume.GetName()} tissues"]
+
+
+def test_after_a_batch_the_first_result_alone_lies_over_its_volume(widget):
+    users = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn by hand")
+    users.CreateDefaultDisplayNodes()
     first = samples.volumeNode("A")
     samples.volumeNode("B")
     widget.batch.refresh()
     samples.applied(widget)
-    widget.monitor.showRow(0)
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
     assert shown.GetBackgroundVolumeID() == first.GetID()
+    assert visibleSegmentations() == ["drawn by hand", "A tissues"]
+
+
+def visibleSegmentations():
+    return [
+        node.GetName()
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if node.GetDisplayVisibility()
+    ]
 
 
 def writeSeries(folder, description, array, number):

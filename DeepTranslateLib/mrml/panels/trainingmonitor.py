@@ -91,7 +91,8 @@ class TrainingMonitor:
             history: The epochs done before.
         """
         if self.curves is None or folder != self._folder:
-            self.curves = Curves(_("Training {name}").format(name=folder.name))
+            title = _("Training {name}").format(name=folder.name)
+            self.curves = Curves(title, colors=curveColors(recipe))
         self._recipe, self._folder, self._history = recipe, folder, list(history)
         self._pace = Pace()
         self.bar.setRange(0, 0)
@@ -234,6 +235,12 @@ def curveRows(history: Sequence[dict[str, Any]]) -> list[dict[str, float | None]
             row[f"Dice {name}"] = dice
         rows.append(row)
     return rows
+
+
+def curveColors(recipe: Recipe) -> dict[str, tuple[int, int, int]]:
+    """Return the colours of the curves that `curveRows` names: a label's is its own."""
+    labels = {f"Dice {label.name}": label.color for label in recipe.target.labels}
+    return {"training loss": (150, 150, 150), "validation loss": (0, 0, 0), **labels}
 
 
 def epochText(record: dict[str, Any]) -> str:

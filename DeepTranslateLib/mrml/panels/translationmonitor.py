@@ -14,6 +14,7 @@ from DeepTranslateLib.mrml.panels.batchtable import BatchTable
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.translationresult import (
     batchText,
+    hide,
     showInViews,
     showTable,
     summaryText,
@@ -133,6 +134,7 @@ class TranslationMonitor:
         elif outcome is not None:
             self._outcomes[row] = outcome
             self._batch.showOutcome(row, outcome)
+            hide(outcome.output)  # one at a time can be looked at
 
     def _onFinished(self, outcomes: list[Translated]) -> None:
         assert self.translation is not None
@@ -142,6 +144,10 @@ class TranslationMonitor:
         if self._rows is not None:
             seconds = time.monotonic() - self._began
             self._resultLabel.text = batchText(outcomes, translation.states, seconds)
+            for row, outcome in sorted(self._outcomes.items()):
+                if outcome.output is not None:
+                    self.showRow(row)
+                    break
             table = translation.tableNode
             if table is not None and table.GetScene() is not None:
                 showTable(table)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.model import Model
 from DeepTranslateLib.mrml.panels.jobprogress import durationText
 from DeepTranslateLib.mrml.panels.modelcard import swatch
+from DeepTranslateLib.mrml.provenance import readProvenance
 from DeepTranslateLib.mrml.translationitems import Translated
 
 
@@ -40,10 +41,20 @@ def showInViews(outcome: Translated, inputNode: Any = None) -> None:
     if output is None or output.GetScene() is None:
         return
     if output.IsA("vtkMRMLSegmentationNode"):
+        # Those of other volumes that a model made would cover it.
+        for other in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            if readProvenance(other):
+                hide(other)
         output.CreateDefaultDisplayNodes()
         output.SetDisplayVisibility(True)
     elif output.IsA("vtkMRMLVolumeNode"):
         slicer.util.setSliceViewerLayers(foreground=output, foregroundOpacity=1.0)
+
+
+def hide(node: Any) -> None:
+    """Take a segmentation out of all views; anything else stays as it is."""
+    if node is not None and node.IsA("vtkMRMLSegmentationNode") and node.GetDisplayNode():
+        node.SetDisplayVisibility(False)
 
 
 def showTable(tableNode: Any) -> None:
