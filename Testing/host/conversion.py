@@ -5,10 +5,6 @@ import numbers
 from .strict import ofClass
 
 
-class Refused(AttributeError):
-    pass
-
-
 def _text(value):
     return value if isinstance(value, str) else str(value)
 
@@ -60,7 +56,7 @@ def convert(obj, name, value):
 
 def refusal(name, kind, value):
     """The error that the application raises for a value of another type."""
-    return Refused(
+    return AttributeError(
         f"Property '{name}' of type '{kind}' does not accept an object of type "
         f"{type(value).__name__} ({value!r})"
     )

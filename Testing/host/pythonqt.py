@@ -132,6 +132,15 @@ def _newAttribute(kind, name):
     )
 
 
+def _bindable(function):
+    """The function as one that takes the object first, also where C++ has it static."""
+    if not callable(function):
+        return None
+    if isinstance(function, types.BuiltinFunctionType):
+        return lambda obj, *arguments: function(*arguments)
+    return function
+
+
 def _patchClass(cls):
     if cls in _patched or not hasattr(cls, "staticMetaObject"):
         return
@@ -152,7 +161,7 @@ def _patchClass(cls):
             else _attribute(cls, "is" + cap) or _attribute(cls, "has" + cap)
         )
         setter = _attribute(cls, "set" + cap)
-        usable = (original, *(f if callable(f) else None for f in (getter, setter)))
+        usable = (original, *(_bindable(f) for f in (getter, setter)))
         setattr(cls, name, QtAttribute(name, *usable))
     cls.__setattr__ = _setattr
     for name in ("exec", "raise"):

@@ -56,7 +56,8 @@ def signals(**kw):
 
 def _setters(cls):
     """setX methods for the Python-made properties, as C++ has them."""
-    for name, value in list(vars(cls).items()):
+    own = [b for b in cls.__mro__ if not b.__module__.startswith(("PySide6", "Shiboken"))]
+    for name, value in [entry for base in own for entry in vars(base).items()]:
         if isinstance(value, Property):
             setter = "set" + name[0].upper() + name[1:]
             if not hasattr(cls, setter):

@@ -68,7 +68,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
         super().__init__(parentIn(args))
         self._teaser = None
         self.verticalScrollBarPolicy = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
-        self.document().contentsChanged.connect(self.updateGeometry)
+        self.document.contentsChanged.connect(self.updateGeometry)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
 
@@ -95,7 +95,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
 
     def sizeHint(self):
         width = self.viewport().width
-        document = self.document().clone()
+        document = self.document.clone()
         document.textWidth = max(width, 100)
         height = round(document.size.height()) + 2 * self.frameWidth
         return QtCore.QSize(super().sizeHint().width(), height)
