@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT, WHOLE, PANEL = 1440, 900, 1300, 480
 EPOCHS = 150
 # Where the training is pictured: curves long enough to be seen.
-PICTURED_EPOCH = 12
+PICTURED_EPOCH = 40
 
 
 def main():
