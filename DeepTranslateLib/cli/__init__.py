@@ -16,6 +16,7 @@ from typing import Any
 import DeepTranslateLib
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import STOPPED, explain
+from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
 
 EXIT_CODES = """exit codes:
   0  done
@@ -142,6 +143,14 @@ def parser() -> argparse.ArgumentParser:
         help="for PSNR and SSIM; default: the recipe's, or the reference's",
     )
 
+    add_noise_arguments(
+        commands.add_parser(
+            "add-noise",
+            parents=[common],
+            help="add noise to an image, as of a lower dose or a weaker signal",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     commands.add_parser("recipes", parents=[common], help="list the built-in recipes")
     models = commands.add_parser("models", parents=[common], help="list models")
     models.add_argument("folder", nargs="?", type=Path, help="default: the model library")
@@ -171,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             from DeepTranslateLib.cli import commands
 
-            return int(getattr(commands, options.command)(options, console))
+            return int(getattr(commands, options.command.replace("-", "_"))(options, console))
     except BrokenPipeError:
         # Nobody reads on, as after `| head`; Python would complain once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

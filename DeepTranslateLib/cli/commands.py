@@ -93,6 +93,13 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     return evaluate_files(options, console)
 
 
+def add_noise(options: argparse.Namespace, console: Console) -> int:
+    """Add noise to an image."""
+    from DeepTranslateLib.cli.noise import add_noise_to_file
+
+    return add_noise_to_file(options, console)
+
+
 def recipes(options: argparse.Namespace, console: Console) -> int:
     """List the built-in recipes."""
     from DeepTranslateLib.recipe import builtin_recipes, read_recipe
