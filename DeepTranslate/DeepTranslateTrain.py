@@ -278,7 +278,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _suggestFolder(self):
         """Suggest a new run folder, unless the user has chosen one."""
-        from DeepTranslateLib.mrml.training import newRunFolder
+        from DeepTranslateLib.mrml.runfolders import newRunFolder
 
         recipe = self._recipeOrNone()
         path = self.ui.runFolderEdit.currentPath
@@ -321,7 +321,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _whatIsMissing(self):
         """Why nothing can be trained, as a sentence; empty when it can."""
-        from DeepTranslateLib.mrml.training import refuseUsedFolder
+        from DeepTranslateLib.mrml.runfolders import refuseUsedFolder
 
         try:
             self._inputs()
@@ -464,7 +464,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         )
 
     def _onEnded(self):
-        from DeepTranslateLib.mrml.training import isRun, isUnfinished
+        from DeepTranslateLib.mrml.runfolders import isRun
+        from DeepTranslateLib.mrml.training import isUnfinished
 
         folder = self._trainedFolder
         self.monitor.setRunning(False, canResume=isUnfinished(folder))

@@ -7,40 +7,23 @@ folder is complete, so that a training goes on tomorrow without the scene.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import slicer
-
 from DeepTranslateLib.cohort import read_cohort
-from DeepTranslateLib.jobs import (
-    JobError,
-    TrainJob,
-    read_job,
-    write_job,
-)
-from DeepTranslateLib.jobs.descriptions import JOB_FILE, LOG_FILE
-from DeepTranslateLib.model import SUFFIX, Model, models_folder
-from DeepTranslateLib.mrml.cohorts import COHORT_NAME, EventSink, Pair, checkPairs, writeCohort
-from DeepTranslateLib.mrml.jobs import (
-    PanelJob,
-    applicationWorker,
-    newJobFolder,
-    removeJobFolder,
-    runJob,
-)
-from DeepTranslateLib.mrml.modellibrary import addModel, findModel
+from DeepTranslateLib.jobs import JobError, TrainJob, read_job, write_job
+from DeepTranslateLib.model import Model
+from DeepTranslateLib.mrml.cohortcache import CohortCache
+from DeepTranslateLib.mrml.cohorts import COHORT_NAME, EventSink, exportPair, writeCohort
+from DeepTranslateLib.mrml.jobs import PanelJob, applicationWorker, runJob
+from DeepTranslateLib.mrml.modellibrary import findModel
+from DeepTranslateLib.mrml.pairs import Pair, checkPairs
+from DeepTranslateLib.mrml.runfolders import discardUnbegun, refuseUsedFolder
 from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
-from DeepTranslateLib.runfolder import EVENTS_FILE, RECIPE_FILE, Run, read_run
+from DeepTranslateLib.runfolder import RECIPE_FILE, read_run
 from DeepTranslateLib.schema import to_json
-
-# What lies in a run folder before the first step.
-_PREPARED = ("images", "cache", COHORT_NAME, JOB_FILE, LOG_FILE, EVENTS_FILE)
-RUNS_SETTING = "DeepTranslate/RunsFolder"
 
 RecipeLike = Recipe | str | Path | dict[str, Any]
 CohortLike = str | Path | Sequence[Pair]
@@ -89,16 +72,18 @@ def startTraining(
     device: str = "auto",
     initialModel: Model | str | Path | None = None,
     onEvent: EventSink | None = None,
+    cache: CohortCache | None = None,
     **callbacks: Callable[..., None],
 ) -> PanelJob:
     """Start what `train` does, with the same arguments, and return at once.
 
+    Images that `cache` keeps are not exported again.
     The callbacks are onFinished(result), onStopped() and onFailed(error), as `PanelJob` takes them.
 
     Raises:
         ValueError: As `train`.
     """
-    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
+    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent, cache)
     tell = callbacks.pop("onFailed", None)
 
     def failed(error: JobError) -> None:
@@ -170,6 +155,7 @@ def prepareTraining(
     device: str = "auto",
     initialModel: Model | str | Path | None = None,
     onEvent: EventSink | None = None,
+    cache: CohortCache | None = None,
 ) -> tuple[Path, TrainJob]:
     """Fill a new run folder with all that a training needs.
 
@@ -184,7 +170,7 @@ def prepareTraining(
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        file = cohortFile(cohort, recipe, folder, onEvent)
+        file = cohortFile(cohort, recipe, folder, onEvent, cache)
         job = TrainJob(to_json(recipe), file, device, str(initial.path) if initial else None)
         write_job(folder, job)
     except BaseException:
@@ -227,49 +213,6 @@ def continuation(
     return dataclasses.replace(job, recipe=to_json(recipe), device=device or job.device)
 
 
-def refuseUsedFolder(folder: str | Path) -> None:
-    """Refuse a run folder that holds something, which a new training would mix with its own.
-
-    Raises:
-        ValueError: It is not empty, or is a file.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file. Give the name of a folder for the training.")
-    if folder.is_dir() and any(folder.iterdir()):
-        if isRun(folder):
-            raise ValueError(
-                f"{folder} already holds a training; nothing in it was changed. Choose a new "
-                "folder, or go on with that training instead."
-            )
-        raise ValueError(
-            f"{folder} already holds other files; nothing in it was changed. Choose a new folder."
-        )
-
-
-def discardUnbegun(folder: Path) -> None:
-    """Remove what was prepared for a training that failed before it learnt anything.
-
-    So the same folder can be given again once the fault is mended. A folder with a recipe in it
-    has begun, and stays.
-    """
-    if (folder / RECIPE_FILE).exists():
-        return
-    for name in _PREPARED:
-        entry = folder / name
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def isRun(folder: str | Path) -> bool:
-    """Tell whether a folder holds a training."""
-    return any((Path(folder) / name).exists() for name in (RECIPE_FILE, JOB_FILE))
-
-
 def isUnfinished(folder: str | Path) -> bool:
     """Tell whether a training that was stopped can go on in a folder."""
     try:
@@ -280,9 +223,20 @@ def isUnfinished(folder: str | Path) -> bool:
 
 
 def cohortFile(
-    cohort: CohortLike, recipe: Recipe, folder: Path, onEvent: EventSink | None = None
+    cohort: CohortLike,
+    recipe: Recipe,
+    folder: Path,
+    onEvent: EventSink | None = None,
+    cache: CohortCache | None = None,
 ) -> str:
     """Return a job's `cohort`: nodes are exported into its folder, files stay where they are.
+
+    Args:
+        cohort: As `train` takes it.
+        recipe: What is trained.
+        folder: The job's.
+        onEvent: Called with each event of the export.
+        cache: Keeps what is exported for the next time.
 
     Raises:
         ValueError: The cohort cannot be used.
@@ -293,7 +247,7 @@ def cohortFile(
         return str(path)
     pairs = list(cohort)
     checkPairs(pairs)
-    writeCohort(pairs, recipe, folder, onEvent)
+    writeCohort(pairs, recipe, folder, onEvent, exportPair if cache is None else cache.export)
     return COHORT_NAME
 
 
@@ -308,27 +262,6 @@ def asRecipe(recipe: RecipeLike) -> Recipe:
     return recipe_from_json(recipe) if isinstance(recipe, dict) else read_recipe(recipe)
 
 
-def runsFolder() -> Path:
-    """Folder in which new run folders are made: the one in the settings, else the default."""
-    chosen = slicer.app.userSettings().value(RUNS_SETTING, "")
-    return Path(chosen) if chosen else models_folder().parent / "runs"
-
-
-def newRunFolder(recipe: Recipe) -> Path:
-    """Name a run folder that does not exist yet, after the recipe and today's date."""
-    name = re.sub(r"[^\w-]+", "-", recipe.name).strip("-") or "training"
-    first = runsFolder() / f"{name}-{datetime.date.today().isoformat()}"
-    folder, number = first, 2
-    while folder.exists():
-        folder, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return folder
-
-
-def modelName(run: Run, epoch: int | None = None) -> str:
-    """Name of the library's file of a run's model: the run folder's, with the epoch if chosen."""
-    return f"{run.folder.name}{'' if epoch is None else f'-epoch-{epoch}'}{SUFFIX}"
-
-
 def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
     theirs = (initial.recipe.network, initial.recipe.output_channels, len(initial.recipe.inputs))
     if theirs != (recipe.network, recipe.output_channels, len(recipe.inputs)):
@@ -338,25 +271,3 @@ def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
             f"({recipe.output_channels}). Take the network and the labels of its recipe, or begin "
             "with nothing."
         )
-
-
-def addRunModel(folder: str | Path) -> Path:
-    """Copy the model that a training made into the library, under the run's name.
-
-    Returns:
-        The file in the library.
-
-    Raises:
-        ValueError: The training has made no model yet.
-        OSError: The library's folder may not be written to.
-    """
-    run = read_run(folder)
-    if run.model is None:
-        raise ValueError(
-            f"{run.folder} has no model yet. Continue the training, or choose one of its epochs."
-        )
-    scratch = newJobFolder("model")
-    try:
-        return addModel(shutil.copyfile(run.model, scratch / modelName(run)))
-    finally:
-        removeJobFolder(scratch)

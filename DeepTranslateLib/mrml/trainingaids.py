@@ -13,6 +13,7 @@ from typing import Any
 from DeepTranslateLib.cohort import read_cohort
 from DeepTranslateLib.jobs import AugmentJob, CheckJob, EstimateJob, ExportJob
 from DeepTranslateLib.model import SUFFIX
+from DeepTranslateLib.mrml.cohortcache import CohortCache
 from DeepTranslateLib.mrml.cohorts import EventSink
 from DeepTranslateLib.mrml.jobs import PanelJob, newJobFolder, removeJobFolder, runJob
 from DeepTranslateLib.mrml.training import CohortLike, RecipeLike, asRecipe, cohortFile, startJob
@@ -21,28 +22,48 @@ from DeepTranslateLib.runfolder import read_run
 from DeepTranslateLib.schema import to_json
 
 
-def startCheck(recipe: RecipeLike, cohort: CohortLike, **callbacks: Any) -> PanelJob:
-    """Start what `checkCohort` does and return at once; `callbacks` as `PanelJob` takes them."""
+def startCheck(
+    recipe: RecipeLike, cohort: CohortLike, cache: CohortCache | None = None, **callbacks: Any
+) -> PanelJob:
+    """Start what `checkCohort` does and return at once.
+
+    Args:
+        recipe: As `checkCohort` takes it.
+        cohort: Likewise.
+        cache: Keeps what is exported for the next time.
+        **callbacks: As `PanelJob` takes them.
+    """
     recipe = asRecipe(recipe)
     return _startScratch(
-        "check", lambda folder: CheckJob(*_about(recipe, cohort, folder, callbacks)), callbacks
+        "check",
+        lambda folder: CheckJob(*_about(recipe, cohort, folder, cache, callbacks)),
+        callbacks,
     )
 
 
 def startEstimate(
-    recipe: RecipeLike, cohort: CohortLike, device: str = "auto", **callbacks: Any
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    device: str = "auto",
+    cache: CohortCache | None = None,
+    **callbacks: Any,
 ) -> PanelJob:
     """Start what `estimateTraining` does and return at once."""
     recipe = asRecipe(recipe)
     return _startScratch(
         "estimate",
-        lambda folder: EstimateJob(*_about(recipe, cohort, folder, callbacks), device),
+        lambda folder: EstimateJob(*_about(recipe, cohort, folder, cache, callbacks), device),
         callbacks,
     )
 
 
 def startAugmentation(
-    recipe: RecipeLike, cohort: CohortLike, seed: int = 0, count: int = 1, **callbacks: Any
+    recipe: RecipeLike,
+    cohort: CohortLike,
+    seed: int = 0,
+    count: int = 1,
+    cache: CohortCache | None = None,
+    **callbacks: Any,
 ) -> PanelJob:
     """Start to augment one slice of the cohort's first case as training would.
 
@@ -56,7 +77,7 @@ def startAugmentation(
 
     def job(folder: Path) -> AugmentJob:
         first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
-        file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"))
+        file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"), cache)
         case = next((case for case in read_cohort(file).cases if case.target is not None), None)
         if case is None:
             raise ValueError(f"{file} has no case with a target. Add labels or target volumes.")
@@ -138,9 +159,13 @@ def exportJob(run: str | Path, epoch: int, output: str | Path) -> ExportJob:
 
 
 def _about(
-    recipe: Recipe, cohort: CohortLike, folder: Path, callbacks: dict[str, Any]
+    recipe: Recipe,
+    cohort: CohortLike,
+    folder: Path,
+    cache: CohortCache | None,
+    callbacks: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:
-    return to_json(recipe), cohortFile(cohort, recipe, folder, callbacks.get("onEvent"))
+    return to_json(recipe), cohortFile(cohort, recipe, folder, callbacks.get("onEvent"), cache)
 
 
 def _startScratch(kind: str, makeJob: Callable[[Path], Any], callbacks: dict[str, Any]) -> PanelJob:

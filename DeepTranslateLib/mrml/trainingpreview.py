@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image
-from DeepTranslateLib.mrml.cohorts import PREVIEW_ATTRIBUTE
+from DeepTranslateLib.mrml.pairs import PREVIEW_ATTRIBUTE
 from DeepTranslateLib.recipe import Recipe
 
 _ROLES = ("input", "target", "prediction")

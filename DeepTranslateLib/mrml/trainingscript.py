@@ -9,7 +9,7 @@ from typing import Any
 
 import slicer
 
-from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.recipe import Recipe, builtin_recipes, read_recipe
 from DeepTranslateLib.schema import to_json
 

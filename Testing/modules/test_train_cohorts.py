@@ -8,13 +8,10 @@ from train_samples import addSubject, phantomOf, tinyRecipe
 
 from DeepTranslateLib.cohort import CohortError, read_cohort
 from DeepTranslateLib.cohort.check import check_cohort
-from DeepTranslateLib.mrml.cohorts import (
-    Pair,
-    matchSegments,
-    pairsFromScene,
-    writeCohort,
-)
+from DeepTranslateLib.mrml.cohorts import writeCohort
+from DeepTranslateLib.mrml.pairs import Pair, pairsFromScene
 from DeepTranslateLib.mrml.segmentations import segmentsOf
+from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.mrml.volumes import volumeFromImage
 from DeepTranslateLib.recipe import read_recipe
 

@@ -14,7 +14,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
 from DeepTranslateLib.mrml.trainingaids import startAugmentation

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import PARTS, slices_from_text, slices_to_text
-from DeepTranslateLib.mrml.cohorts import subjectOf
+from DeepTranslateLib.mrml.pairs import subjectOf
 
 _SUBJECT, _VOLUME, _TARGET, _SLICES, _USE = range(5)
 _LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]

@@ -14,17 +14,13 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.cohort import CohortError, read_cohort
 from DeepTranslateLib.cohort.case import PARTS
 from DeepTranslateLib.image import ImageError
-from DeepTranslateLib.mrml.cohorts import (
-    Pair,
-    checkPairs,
-    foundSlices,
-    isSegmentation,
-    matchSegments,
-    pairsFromScene,
-)
+from DeepTranslateLib.mrml.cohortcache import stateOf
+from DeepTranslateLib.mrml.cohorts import foundSlices
+from DeepTranslateLib.mrml.pairs import Pair, checkPairs, isSegmentation, pairsFromScene
 from DeepTranslateLib.mrml.panels.casetable import CaseTable, Row
 from DeepTranslateLib.mrml.panels.segmenttable import SegmentTable
 from DeepTranslateLib.mrml.segmentations import Segment, segmentsOf
+from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.recipe import Recipe
 
 _SCENE, _FILES = 0, 1

@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort.case import slices_to_text
-from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
 from DeepTranslateLib.mrml.trainingaids import startCheck

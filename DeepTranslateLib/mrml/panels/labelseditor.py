@@ -10,8 +10,8 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.mrml.cohorts import codesOf
 from DeepTranslateLib.mrml.panels.casetable import fitRows
+from DeepTranslateLib.mrml.segmentlabels import codesOf
 
 _VALUE, _NAME, _COLOR = range(3)
 _LARGEST_VALUE = 254

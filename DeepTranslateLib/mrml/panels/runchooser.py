@@ -15,7 +15,8 @@ from DeepTranslateLib.mrml.jobs import PanelJob, newJobFolder, removeJobFolder
 from DeepTranslateLib.mrml.modellibrary import addModel
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
 from DeepTranslateLib.mrml.panels.trainingmonitor import epochText
-from DeepTranslateLib.mrml.training import addRunModel, modelName, startJob
+from DeepTranslateLib.mrml.runfolders import addRunModel, modelName
+from DeepTranslateLib.mrml.training import startJob
 from DeepTranslateLib.mrml.trainingaids import exportJob
 from DeepTranslateLib.runfolder import Run, RunError, read_run
 

@@ -8,9 +8,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.mrml.cohorts import matchSegments
 from DeepTranslateLib.mrml.panels.casetable import fitRows
 from DeepTranslateLib.mrml.segmentations import Segment
+from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.recipe import Recipe
 
 _VISIBLE_ROWS = 8

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import read_cohort
 from DeepTranslateLib.model import Model
-from DeepTranslateLib.mrml.cohorts import Pair
+from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import durationText
 from DeepTranslateLib.recipe import Recipe
 

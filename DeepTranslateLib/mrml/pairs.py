@@ -1,0 +1,156 @@
+"""Pairs of nodes: which volume belongs to which segmentation, and whose it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from DeepTranslateLib.cohort import CohortError
+from DeepTranslateLib.cohort.case import PARTS
+from DeepTranslateLib.mrml.segmentlabels import plainName
+
+# Nodes with this attribute are made by a training for its user to look at, not to learn from.
+PREVIEW_ATTRIBUTE = "DeepTranslate.TrainingPreview"
+_MODEL_ATTRIBUTE = "DeepTranslate.Model"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A volume in the scene and what a model shall make of it.
+
+    Args:
+        volumeNode: The image.
+        targetNode: A segmentation, a label map, or, for recipes that make volumes, a volume.
+        subject: Who it is; empty: the patient in the subject hierarchy, else the volume's name.
+        values: Label value of each segment id; segments left out are background. None: as
+            `matchSegments` finds them.
+        slices: Labelled slices, counted as in `Case.slices`. None: those with labels; for volume
+            targets all.
+        split: "training", "validation", "test" or None for automatic.
+    """
+
+    volumeNode: Any
+    targetNode: Any
+    subject: str = ""
+    values: Mapping[str, int] | None = None
+    slices: tuple[int, ...] | None = None
+    split: str | None = None
+
+
+def isSegmentation(node: Any) -> bool:
+    """Tell whether a node is a segmentation."""
+    return node is not None and node.IsA("vtkMRMLSegmentationNode")
+
+
+def isLabelMap(node: Any) -> bool:
+    """Tell whether a node is a label map volume."""
+    return node is not None and node.IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def subjectOf(volumeNode: Any) -> str:
+    """Return whose volume this is: the patient in the subject hierarchy, else the volume's name."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
+    patient = hierarchy.GetItemAncestorAtLevel(item, "Patient") if item else 0
+    return (hierarchy.GetItemName(patient) if patient else "") or volumeNode.GetName()
+
+
+def pairsFromScene() -> list[Pair]:
+    """Find the volumes in the scene that belong to a segmentation or a label map.
+
+    A segmentation belongs to its reference volume; otherwise names decide ("anna" and
+    "anna-segmentation"), and for label maps the same grid where only one volume has it. What a
+    model or a training made is left out.
+    """
+    volumes = [node for node in _nodes("vtkMRMLScalarVolumeNode") if not isLabelMap(node)]
+    targets = [*_nodes("vtkMRMLSegmentationNode"), *_nodes("vtkMRMLLabelMapVolumeNode")]
+    pairs = []
+    for target in targets:
+        volume = _volumeOf(target, volumes)
+        if volume is not None:
+            pairs.append(Pair(volume, target, subjectOf(volume)))
+    order = {volume.GetID(): number for number, volume in enumerate(volumes)}
+    return sorted(pairs, key=lambda pair: order[pair.volumeNode.GetID()])
+
+
+def checkPairs(pairs: Sequence[Pair]) -> None:
+    """Refuse pairs that cannot be exported, before anything is.
+
+    Raises:
+        CohortError: There is no pair, a node is missing, or a split is unknown.
+    """
+    if not pairs:
+        raise CohortError(
+            "There are no images to learn from. Add volumes with their segmentations, or choose a "
+            "folder or a CSV."
+        )
+    for number, pair in enumerate(pairs, start=1):
+        name = pair.subject or (pair.volumeNode.GetName() if pair.volumeNode else f"row {number}")
+        if pair.volumeNode is None:
+            raise CohortError(f"{name}: no volume is chosen. Choose one or remove the row.")
+        if pair.targetNode is None:
+            raise CohortError(
+                f"{name}: nothing is chosen to learn from. Choose the segmentation of "
+                f"{pair.volumeNode.GetName()}, or remove the row."
+            )
+        if pair.targetNode is pair.volumeNode:
+            raise CohortError(f"{name}: image and target are the same volume. Choose another.")
+        if pair.split is not None and pair.split not in PARTS:
+            raise CohortError(
+                f"{name}: the split is '{pair.split}'; possible are {', '.join(PARTS)}, or None."
+            )
+
+
+def _nodes(className: str) -> list[Any]:
+    nodes = slicer.util.getNodesByClass(className)
+    return [
+        node
+        for node in nodes
+        if not node.GetHideFromEditors()
+        and node.GetAttribute(PREVIEW_ATTRIBUTE) is None
+        and node.GetAttribute(_MODEL_ATTRIBUTE) is None
+    ]
+
+
+def _volumeOf(target: Any, volumes: Sequence[Any]) -> Any:
+    if isSegmentation(target):
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        reference = target.GetNodeReference(role)
+        if reference is not None and any(reference is volume for volume in volumes):
+            return reference
+    named = [volume for volume in volumes if _isNamedAfter(target.GetName(), volume.GetName())]
+    if named:
+        return max(named, key=lambda volume: len(plainName(volume.GetName())))
+    if isLabelMap(target):
+        alike = [volume for volume in volumes if _sameGrid(volume, target)]
+        if len(alike) == 1:
+            return alike[0]
+    return None
+
+
+def _isNamedAfter(name: str, volumeName: str) -> bool:
+    name, prefix = plainName(name), plainName(volumeName)
+    # "case1" is not the beginning of "case10-segmentation".
+    return bool(prefix) and re.match(re.escape(prefix) + r"(?!(?<=\d)\d)", name) is not None
+
+
+def _sameGrid(first: Any, second: Any) -> bool:
+    if first.GetImageData() is None or second.GetImageData() is None:
+        return False
+    if first.GetImageData().GetDimensions() != second.GetImageData().GetDimensions():
+        return False
+    if first.GetParentTransformNode() is not second.GetParentTransformNode():
+        return False
+    return bool(np.allclose(_affine(first), _affine(second), atol=1e-3))
+
+
+def _affine(volumeNode: Any) -> Any:
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
