@@ -20,6 +20,35 @@ FORMAT_VERSION = 1
 # Directions in which columns, rows and slices grow, so that every slice is seen upright.
 PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 
+LABEL_LOSSES = (
+    "binary_cross_entropy",
+    "cross_entropy",
+    "sparse_cross_entropy",
+    "dice",
+    "dice_binary_cross_entropy",
+    "dice_cross_entropy",
+    "focal",
+    "tversky",
+)
+VOLUME_LOSSES = (
+    "mse",
+    "mae",
+    "charbonnier",
+    "ssim",
+    "ms_ssim",
+    "gradient_difference",
+    "total_variation",
+)
+# Levels that each network may have.
+_LEVELS = {
+    "unet": (2, 8),
+    "dynunet": (3, 8),
+    "basicunet": (5, 5),
+    "segresnet": (2, 8),
+    "swinunetr": (5, 5),
+    "restormer": (2, 8),
+}
+
 
 class RecipeError(SchemaError):
     """A recipe holds something impossible; the message begins with its JSON path."""
@@ -114,9 +143,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which pieces of a volume the network sees: whole slices of one anatomical plane."""
+    """Which pieces of a volume the network sees: whole slices of one anatomical plane.
+
+    With `context` it sees neighbouring slices as further channels; at the ends of a volume the
+    last slice stands for those that are missing.
+    """
 
     plane: str = limits("axial", choices=tuple(PLANES))
+    context: int = limits(
+        0, minimum=0, maximum=8, help="Neighbouring slices that are seen on each side."
+    )
     foreground_weight: float = limits(
         2.0,
         minimum=1,
@@ -157,36 +193,152 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Network:
-    """The U-Net of Ye et al. 2021: double 3x3 convolutions, 2x2 max pooling, skips."""
+    """An architecture and its sizes; the U-Net is that of Ye et al. 2021.
 
-    name: str = limits("unet", choices=("unet",))
-    levels: int = limits(5, minimum=2, maximum=8)
+    `blocks` are those of each level of a segresnet (residual) or restormer (transformer), finest
+    first; null: as published.
+    """
+
+    name: str = limits(
+        "unet",
+        choices=tuple(_LEVELS),
+        help="All but the U-Net are MONAI's; swinunetr and restormer need the package einops.",
+    )
+    dimension: int = limits(2, minimum=2, maximum=3, help="2 for slices, 3 for volumes.")
+    levels: int = limits(
+        5, minimum=2, maximum=8, help="Resolutions, the full one included; each halves the size."
+    )
     channels: int = limits(
         16, minimum=1, maximum=256, help="After the first convolution; doubled at each level."
     )
-    norm: str = limits("none", choices=("none", "group", "instance", "batch"))
-    deep_supervision: bool = False
+    norm: str = limits(
+        "none",
+        choices=("none", "group", "instance", "batch"),
+        help="Between convolutions; a restormer has its own.",
+    )
+    deep_supervision: bool = limits(
+        False, help="Coarser levels have outputs that learn, too (unet, dynunet)."
+    )
+    residual: bool = limits(
+        False, help="Learn the difference to the input; for volumes in the units of the input."
+    )
+    blocks: tuple[int, ...] | None = limits(None, minimum=1, maximum=16)
+
+    def validate(self, path: str) -> None:
+        """Refuse sizes that the architecture cannot have."""
+        least, most = _LEVELS[self.name]
+        if not least <= self.levels <= most:
+            possible = f"{least}" if least == most else f"{least} to {most}"
+            raise RecipeError(
+                f"{path}.levels", f"a {self.name} has {possible} levels, found {self.levels}."
+            )
+        multiple = {"swinunetr": 12, "restormer": 2 ** (self.dimension - 1)}.get(self.name, 1)
+        if self.channels % multiple:
+            raise RecipeError(
+                f"{path}.channels",
+                f"expected a multiple of {multiple} for a {self.name}, found {self.channels}.",
+            )
+        if self.norm != "none" and self.name == "restormer":
+            raise RecipeError(f"{path}.norm", "a restormer has norms of its own; use 'none'.")
+        if self.deep_supervision and self.name not in ("unet", "dynunet"):
+            raise RecipeError(
+                f"{path}.deep_supervision", f"a {self.name} has no outputs at coarser levels."
+            )
+        if self.blocks is None:
+            return
+        if self.name not in ("segresnet", "restormer"):
+            raise RecipeError(f"{path}.blocks", f"a {self.name} has no blocks to count; use null.")
+        if len(self.blocks) != self.levels:
+            raise RecipeError(
+                f"{path}.blocks",
+                f"expected a number for each of {self.levels} levels, found {len(self.blocks)}.",
+            )
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One loss of a weighted sum."""
+
+    name: str = limits(choices=(*LABEL_LOSSES, *VOLUME_LOSSES))
+    weight: float = limits(1.0, minimum=1e-6, maximum=1e6, help="What the loss is multiplied by.")
 
 
 @dataclass(frozen=True)
 class Method:
-    """How the network learns."""
+    """How the network learns.
 
-    name: str = limits("supervised", choices=("supervised",))
-    loss: str = limits(
+    `loss` is a name, or a list such as `[{"name": "mae"}, {"name": "gradient_difference",
+    "weight": 0.5}]` whose weighted sum is the loss. `coarse_targets` are what the outputs of deep
+    supervision are held to. "averaged": the target averaged over a coarse pixel, with weights
+    that halve from level to level. "nearest": the target's nearest pixel, with the same weights
+    but for the coarsest output, which has none (Isensee et al. 2021, nnU-Net). "full_size": the
+    output at a quarter of the size alone is enlarged to the full target, and weighs as much as
+    the finest (Ye et al. 2021).
+    """
+
+    name: str = limits("supervised", choices=("supervised",), help="From pairs of images.")
+    loss: str | tuple[LossTerm, ...] = limits(
         "binary_cross_entropy",
-        choices=("binary_cross_entropy", "dice_binary_cross_entropy", "mse", "mae"),
+        choices=(*LABEL_LOSSES, *VOLUME_LOSSES),
+        help="For labels the first eight; for volumes the others.",
     )
+    coarse_targets: str = limits(
+        "averaged",
+        choices=("averaged", "nearest", "full_size"),
+        help="Of deep supervision: averages, nearest pixels (nnU-Net), or all (Ye et al. 2021).",
+    )
+
+    @property
+    def losses(self) -> tuple[LossTerm, ...]:
+        """The loss as a weighted sum, also where it is a single name."""
+        return (LossTerm(self.loss, 1.0),) if isinstance(self.loss, str) else self.loss
+
+    def validate(self, path: str) -> None:
+        """Refuse a loss that no target enters."""
+        if not self.losses:
+            raise RecipeError(f"{path}.loss", "a weighted sum needs at least one loss.")
+        if all(term.name == "total_variation" for term in self.losses):
+            raise RecipeError(
+                f"{path}.loss",
+                "'total_variation' knows no target; add another loss to it in a list.",
+            )
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam (Kingma & Ba 2015) and its learning rate over time."""
+    """How the weights follow the gradient, and the learning rate over the epochs.
 
-    name: str = limits("adam", choices=("adam",))
-    learning_rate: float = limits(1e-3, minimum=1e-8, maximum=1)
-    schedule: str = limits("constant", choices=("constant", "poly"))
+    After `warmup_epochs`, in which the rate rises in equal steps, it stays ("constant"), falls as
+    (1 - t)^0.9 ("poly"), as half a cosine ("cosine"; Loshchilov & Hutter 2017), or stays for the
+    first half and then falls in a line ("linear"); t goes from 0 to 1 over the other epochs.
+    """
+
+    name: str = limits(
+        "adam",
+        choices=("adam", "adamw", "rmsprop", "sgd", "adagrad", "adadelta"),
+        help="sgd with momentum is Nesterov's; adamw takes weight decay apart from the gradient.",
+    )
+    learning_rate: float = limits(1e-3, minimum=1e-8, maximum=1, help="Of the first full epoch.")
+    momentum: float = limits(0.0, minimum=0, maximum=0.9999, help="Of rmsprop and sgd.")
+    weight_decay: float = limits(
+        0.0, minimum=0, maximum=1, help="How much weights are drawn towards 0."
+    )
+    schedule: str = limits(
+        "constant",
+        choices=("constant", "poly", "cosine", "linear"),
+        help="How the learning rate goes on; linear falls in the second half.",
+    )
+    warmup_epochs: int = limits(
+        0, minimum=0, maximum=10_000, help="In which the learning rate rises to its full value."
+    )
     gradient_clip: float | None = limits(None, minimum=1e-6, help="Largest norm of the gradient.")
+
+    def validate(self, path: str) -> None:
+        """Refuse momentum where there is none."""
+        if self.momentum and self.name not in ("rmsprop", "sgd"):
+            raise RecipeError(
+                f"{path}.momentum", f"{self.name} takes none; use 0, or rmsprop or sgd."
+            )
 
 
 def _chance(default: float) -> Any:
@@ -371,14 +523,13 @@ class Recipe:
             raise RecipeError(
                 f"{path}.inputs", f"expected exactly one input, found {len(self.inputs)}."
             )
-        label_losses = ("binary_cross_entropy", "dice_binary_cross_entropy")
-        for_labels = self.method.loss in label_losses
-        if for_labels != (self.target.kind == "labels"):
-            possible = label_losses if self.target.kind == "labels" else ("mse", "mae")
+        self._validate_losses(f"{path}.method.loss")
+        self._validate_network(f"{path}.network")
+        if self.optimizer.warmup_epochs >= self.training.epochs:
             raise RecipeError(
-                f"{path}.method.loss",
-                f"'{self.method.loss}' does not fit a target of kind '{self.target.kind}'. "
-                f"Possible: {', '.join(possible)}.",
+                f"{path}.optimizer.warmup_epochs",
+                f"expected fewer than the {self.training.epochs} epochs of training, found "
+                f"{self.optimizer.warmup_epochs}.",
             )
         if self.training.monitor == "dice" and self.target.kind != "labels":
             raise RecipeError(f"{path}.training.monitor", "a volume has no Dice; use 'loss'.")
@@ -393,6 +544,49 @@ class Recipe:
                 f"{path}.preprocessing.body_crop",
                 f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
             )
+
+    def _validate_losses(self, path: str) -> None:
+        kind = self.target.kind
+        possible = LABEL_LOSSES if kind == "labels" else VOLUME_LOSSES
+        for index, term in enumerate(self.method.losses):
+            if term.name not in possible:
+                place = path if isinstance(self.method.loss, str) else f"{path}[{index}].name"
+                raise RecipeError(
+                    place,
+                    f"'{term.name}' does not fit a target of kind '{kind}'. "
+                    f"Possible: {', '.join(possible)}.",
+                )
+
+    def _validate_network(self, path: str) -> None:
+        network = self.network
+        if network.dimension != 2:
+            raise RecipeError(
+                f"{path}.dimension",
+                "samples are slices, which a network of dimension 2 reads; for what lies before "
+                "and behind them set sampling.context.",
+            )
+        quarter = network.deep_supervision and self.method.coarse_targets == "full_size"
+        if quarter and network.levels < 4:
+            raise RecipeError(
+                f"{path}.levels",
+                "expected at least 4 for an output at a quarter of the size "
+                f"(method.coarse_targets is 'full_size'), found {network.levels}.",
+            )
+        if not network.residual:
+            return
+        if self.target.kind != "volume":
+            raise RecipeError(f"{path}.residual", "labels are no difference to the input.")
+        if self.inputs[0].units != self.target.units:
+            raise RecipeError(
+                f"{path}.residual",
+                f"the input's units are '{self.inputs[0].units}', the target's are "
+                f"'{self.target.units}'; only values in the same units have a difference.",
+            )
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the network's input: each input with its neighbours on both sides."""
+        return len(self.inputs) * (1 + 2 * self.sampling.context)
 
     @property
     def output_channels(self) -> int:

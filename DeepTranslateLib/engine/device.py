@@ -64,10 +64,12 @@ def accelerators() -> list[tuple[str, str]]:
 def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """Move a network to its device, in the memory format that is faster there.
 
-    Channels last was faster for this U-Net without norm and slower with instance norm; the rule
-    is fixed rather than timed, so that a resumed training computes in the same order.
+    Channels last was faster for the U-Net of slices without norm and slower with instance norm;
+    the rule is fixed rather than timed, so that a resumed training computes in the same order.
     """
-    if device.type != "mps" and recipe.network.norm in ("none", "batch"):
+    wanted = recipe.network
+    is_slice_unet = wanted.name == "unet" and wanted.dimension == 2
+    if is_slice_unet and device.type != "mps" and wanted.norm in ("none", "batch"):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device)
 

@@ -16,6 +16,7 @@ from DeepTranslateLib.engine.dataset import LabelledSlice, as_batch, collate
 from DeepTranslateLib.engine.device import autocast
 from DeepTranslateLib.engine.methods import build_method
 from DeepTranslateLib.engine.metrics import DiceCounter
+from DeepTranslateLib.engine.optimizers import learning_rate
 from DeepTranslateLib.engine.translation import channels_of
 from DeepTranslateLib.recipe import Augmentation, Recipe
 
@@ -70,10 +71,7 @@ class Learner:
 
     def begin_epoch(self, epoch: int) -> None:
         """Make the networks ready to learn, at the learning rate of this epoch (from 0)."""
-        optimizer = self._recipe.optimizer
-        rate = optimizer.learning_rate
-        if optimizer.schedule == "poly":
-            rate *= (1 - epoch / self._recipe.training.epochs) ** 0.9
+        rate = learning_rate(self._recipe, epoch)
         for each in self._method.optimizers.values():
             for group in each.param_groups:
                 group["lr"] = rate
@@ -147,7 +145,16 @@ class Learner:
         self._scaler.step(optimizer)
         self._scaler.update()
         if self._average is not None and name == self._method.translator:
-            self._average.update_parameters(self._method.networks[name])
+            network = self._method.networks[name]
+            self._average.update_parameters(network)
+            _copy_whole_numbers(network, self._average.module)
+
+
+def _copy_whole_numbers(source: nn.Module, average: nn.Module) -> None:
+    """Counters and indices have no average: rounded down, some would be another number."""
+    for mine, theirs in zip(average.buffers(), source.buffers(), strict=True):
+        if not mine.is_floating_point():
+            mine.copy_(theirs)
 
 
 def augmented_slices(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from DeepTranslateLib.engine.checkpoint import load_state, save_state
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import without_denormals
+from DeepTranslateLib.engine.identity import is_same_training
 from DeepTranslateLib.engine.learner import InitialWeights, Learner
 from DeepTranslateLib.engine.memory import memory_use
 from DeepTranslateLib.engine.metrics import mean_of_known
@@ -26,6 +27,7 @@ from DeepTranslateLib.engine.sampling import epoch_order, random_state
 from DeepTranslateLib.jobs import Events, Stopped
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.runfolder import BEST_CHECKPOINT, LAST_CHECKPOINT, kept_checkpoint
+from DeepTranslateLib.schema import to_json
 
 AfterEpoch = Callable[[nn.Module, int, bool], None]
 
@@ -253,7 +255,7 @@ class Trainer:
             save_state(self._folder / BEST_CHECKPOINT, best)
             self._best_is_saved = True
         state = {
-            "identity": self._identity(),
+            "identity": {"recipe": to_json(self._recipe), **self._data_identity()},
             "initial": self.initial,
             **self._learner.state(),
             "best": self._best,
@@ -263,8 +265,11 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _restore(self, state: Any) -> None:
-        for what, now in self._identity().items():
-            if state["identity"].get(what) != now:
+        stored = dict(state["identity"])
+        if not is_same_training(stored.get("recipe"), self._recipe):
+            raise self._another("recipe")
+        for what, now in self._data_identity().items():
+            if stored.get(what) != now:
                 raise self._another(what)
         # Not given again, the initial model is what it was.
         if self.initial is not None and self.initial != state.get("initial"):
@@ -281,11 +286,9 @@ class Trainer:
             "folder, or give the same recipe, seed and images again."
         )
 
-    def _identity(self) -> dict[str, str]:
-        """What must be the same for a run to go on; it may be given more epochs, and keep more."""
-        recipe = self._recipe.with_training(epochs=1, patience=None, keep_every=None)
+    def _data_identity(self) -> dict[str, str]:
+        """What must be the same, besides the recipe, for a run to go on."""
         return {
-            "recipe": repr(recipe),
             "set of training slices": self._training.digest,
             "set of validation slices": self._validation.digest,
         }

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from DeepTranslateLib.recipe import (
+    LABEL_LOSSES,
+    VOLUME_LOSSES,
     Augmentation,
     Code,
     Input,
     Label,
+    LossTerm,
     Method,
     Network,
     Optimizer,
@@ -98,7 +101,10 @@ def recipes(draw):
         label_targets() | st.builds(Target, kind=st.just("volume"), range=ranges, units=names)
     )
     labels = target.kind == "labels"
-    losses = ["binary_cross_entropy", "dice_binary_cross_entropy"] if labels else ["mse", "mae"]
+    losses = list(LABEL_LOSSES if labels else VOLUME_LOSSES[:-1])
+    terms = st.lists(
+        st.builds(LossTerm, st.sampled_from(losses), numbers(0.01, 10)), min_size=1, max_size=3
+    ).map(tuple)
     units = draw(st.sampled_from(["HU", "", "SUV"]))
     return Recipe(
         name=draw(names),
@@ -114,7 +120,7 @@ def recipes(draw):
         network=Network(
             levels=draw(st.integers(2, 8)), norm=draw(st.sampled_from(["none", "group"]))
         ),
-        method=Method(loss=draw(st.sampled_from(losses))),
+        method=Method(loss=draw(st.sampled_from(losses) | terms)),
         optimizer=Optimizer(gradient_clip=draw(st.none() | numbers(1e-6, 1e6))),
         augmentation=Augmentation(rotation=draw(numbers(0, 180))),
         training=Training(monitor=draw(st.sampled_from(["loss", "dice"] if labels else ["loss"]))),
@@ -175,9 +181,18 @@ def test_an_unknown_field_is_refused_at_every_depth(path):
         ("network", "channels", [0, 257]),
         ("network", "norm", ["layer", None]),
         ("network", "deep_supervision", ["yes", 1]),
-        ("method", "loss", ["mse", "mae", "dice"]),
+        ("network", "dimension", [1, 3, 4]),
+        ("network", "residual", [True, 1]),
+        ("network", "blocks", [[1] * 5, 3]),
+        ("sampling", "context", [-1, 9, 0.5]),
+        ("method", "loss", ["mse", "mae", "ssim", "accuracy", [], 3, None]),
+        ("method", "coarse_targets", ["every", True]),
         ("optimizer", "learning_rate", [0, 1.1, "fast"]),
-        ("optimizer", "schedule", ["cosine"]),
+        ("optimizer", "name", ["lion"]),
+        ("optimizer", "momentum", [-0.1, 1, 0.9]),
+        ("optimizer", "weight_decay", [-1, 1.1]),
+        ("optimizer", "schedule", ["step"]),
+        ("optimizer", "warmup_epochs", [-1, 200]),
         ("optimizer", "gradient_clip", [0]),
         ("augmentation", "probability", [-0.1, 1.1]),
         ("augmentation", "reference_size", [0]),
@@ -233,6 +248,46 @@ def label(value, name, **more):
         (
             minimal(target=VOLUME, method={"loss": "mae"}, training={"monitor": "dice"}),
             "$.training.monitor",
+        ),
+        (minimal(network={"name": "basicunet", "levels": 4}), "$.network.levels"),
+        (minimal(network={"name": "dynunet", "levels": 2}), "$.network.levels"),
+        (minimal(network={"name": "swinunetr", "channels": 16}), "$.network.channels"),
+        (minimal(network={"name": "restormer", "channels": 3}), "$.network.channels"),
+        (minimal(network={"name": "restormer", "norm": "group"}), "$.network.norm"),
+        (
+            minimal(network={"name": "segresnet", "deep_supervision": True}),
+            "$.network.deep_supervision",
+        ),
+        (minimal(network={"name": "segresnet", "blocks": [1, 2]}), "$.network.blocks"),
+        (minimal(network={"name": "segresnet", "blocks": [1, 2, 0, 1, 1]}), "$.network.blocks[2]"),
+        (
+            minimal(
+                network={"levels": 3, "deep_supervision": True},
+                method={"coarse_targets": "full_size"},
+            ),
+            "$.network.levels",
+        ),
+        (minimal(network={"residual": True}), "$.network.residual"),
+        (
+            minimal(
+                target={**VOLUME, "units": "HU"},
+                method={"loss": "mae"},
+                network={"residual": True},
+            ),
+            "$.network.residual",
+        ),
+        (minimal(method={"loss": [{"name": "dice"}, {"name": "mae"}]}), "$.method.loss[1].name"),
+        (
+            minimal(method={"loss": [{"name": "dice"}, {"name": "focal", "weight": 0}]}),
+            "$.method.loss[1].weight",
+        ),
+        (
+            minimal(target=VOLUME, method={"loss": "total_variation"}),
+            "$.method.loss",
+        ),
+        (
+            minimal(optimizer={"warmup_epochs": 3}, training={"epochs": 3}),
+            "$.optimizer.warmup_epochs",
         ),
         (minimal(inputs=[]), "$.inputs"),
         (minimal(inputs=[{}, {}]), "$.inputs"),

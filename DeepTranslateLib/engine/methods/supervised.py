@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DeepTranslateLib.engine.device import autocast, place
-from DeepTranslateLib.engine.losses import build_loss
+from DeepTranslateLib.engine.losses import LossSpec, build_loss
 from DeepTranslateLib.engine.methods import Batch, Update
+from DeepTranslateLib.engine.methods.deep_supervision import levels_of
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.engine.optimizers import build_optimizer
+from DeepTranslateLib.recipe import Method, Recipe
 
 
 class Supervised:
-    """A network, Adam and a loss between its output and the target.
-
-    With deep supervision the outputs of coarser levels are held to the target averaged over
-    their pixels, with weights that halve from level to level and add up to 1 (Isensee et al.
-    2021, nnU-Net).
-    """
+    """A network, an optimizer and a loss between the network's outputs and the target."""
 
     translator = "network"
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self._device = device
-        self._loss = build_loss(recipe.method.loss)
+        self._loss = build_loss(_spec(recipe.method))
+        self._coarse_targets = recipe.method.coarse_targets
         network = place(build_network(recipe), recipe, device)
         self.networks: dict[str, nn.Module] = {"network": network}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.Adam(network.parameters(), lr=recipe.optimizer.learning_rate)
+            "network": build_optimizer(recipe.optimizer, network.parameters())
         }
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step on one batch."""
         with autocast(self._device):
             outputs = self.networks["network"](batch.images)
-        weights = [0.5**level for level in range(len(outputs))]
         loss = torch.zeros((), device=batch.images.device)
-        for weight, output in zip(weights, outputs, strict=True):
-            loss = loss + weight / sum(weights) * self._level_loss(output, batch)
+        for level in levels_of(outputs, batch, self._coarse_targets):
+            part = self._loss(level.output.float(), level.targets, level.mask)
+            loss = loss + level.weight * part
         update("network", loss)
         return {"loss": loss.detach()}
 
@@ -47,11 +44,8 @@ class Supervised:
         """Loss of the finest output alone."""
         return self._loss(output.float(), batch.targets, batch.mask)
 
-    def _level_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        size = (output.shape[2], output.shape[3])
-        if size == tuple(batch.targets.shape[2:]):
-            return self._loss(output.float(), batch.targets, batch.mask)
-        mask = F.adaptive_avg_pool2d(batch.mask, size)
-        # Ignored pixels take no part in the average of a coarse pixel's target.
-        targets = F.adaptive_avg_pool2d(batch.targets * batch.mask, size) / mask.clamp_min(1e-6)
-        return self._loss(output.float(), targets, mask)
+
+def _spec(method: Method) -> LossSpec:
+    if isinstance(method.loss, str):
+        return method.loss
+    return [(term.name, term.weight) for term in method.loss]
