@@ -23,7 +23,7 @@ def start(share=None, testing=True):
     QSettings.setPath(QSettings.IniFormat, QSettings.UserScope, temporaryPath)
     QSettings.setDefaultFormat(QSettings.IniFormat)
     # these define classes on top of the patched Qt, so they must wait for it
-    from . import core, dialogs, modules, packaging, parameternode, sampledata, slm, widgets  # noqa: F401
+    from . import core, dialogs, modules, packaging, parameters, sampledata, slm, widgets  # noqa: F401
     from .application import HostApplication
 
     dialogs.install()
@@ -38,7 +38,7 @@ def start(share=None, testing=True):
     for name, module in (
         ("ScriptedLoadableModule", slm),
         ("i18n", slm.i18n),
-        ("parameterNodeWrapper", parameternode),
+        ("parameterNodeWrapper", parameters.asModule()),
         ("packaging", packaging.asModule()),
     ):
         sys.modules["slicer." + name] = module
