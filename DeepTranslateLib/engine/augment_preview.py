@@ -113,7 +113,8 @@ def _centred(pixels: Tensor, side: int) -> Tensor:
 
 
 def _in_units(images: Tensor, recipe: Recipe) -> np.ndarray:
-    values: np.ndarray = images[:, 0].numpy()
+    # The slice itself, between its neighbours.
+    values: np.ndarray = images[:, images.shape[1] // 2].numpy()
     if recipe.preprocessing.window is None:
         return values
     low, high = recipe.preprocessing.window

@@ -32,7 +32,7 @@ class Body:
     mask: np.ndarray | None
     steps: tuple[int, int, int]
 
-    def inside(self, indices: Sequence[int]) -> np.ndarray:
+    def inside(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Which pixels of the box belong to the body, bool (len(indices), rows, columns)."""
         top, bottom, left, right = self.box
         if self.mask is None:

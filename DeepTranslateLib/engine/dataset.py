@@ -27,7 +27,7 @@ class LabelledSlice:
     """One slice as the network sees it.
 
     Attributes:
-        image: (1, H, W) fp32, 0 to 1.
+        image: (channels, H, W) fp32, 0 to 1: the slice between its neighbours, if any.
         target: (H, W) uint8 channels, 0 none, 255 ignored; or (1, H, W) fp32 values, 0 to 1.
         full_size: Rows and columns of the whole slice at this pixel size.
     """
@@ -159,11 +159,11 @@ def collate(slices: Sequence[LabelledSlice]) -> tuple[Tensor, Tensor]:
     """Slices of different sizes in one batch, each in the top left corner, 0 elsewhere.
 
     Returns:
-        Images (B, 1, H, W) and targets (B, H, W) or (B, 1, H, W), as in `LabelledSlice`.
+        Images (B, C, H, W) and targets (B, H, W) or (B, 1, H, W), as in `LabelledSlice`.
     """
     height = max(piece.size[0] for piece in slices)
     width = max(piece.size[1] for piece in slices)
-    images = torch.zeros(len(slices), 1, height, width)
+    images = torch.zeros(len(slices), slices[0].image.shape[0], height, width)
     shape = (len(slices), *slices[0].target.shape[:-2], height, width)
     targets = torch.zeros(shape, dtype=slices[0].target.dtype)
     for place, piece in enumerate(slices):

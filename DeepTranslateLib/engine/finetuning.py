@@ -61,6 +61,7 @@ def _differences(model: Recipe, recipe: Recipe) -> list[str]:
         for field in dataclasses.fields(recipe.network)
     }
     pairs["number of target.labels"] = (model.output_channels, recipe.output_channels)
+    pairs["sampling.context"] = (model.sampling.context, recipe.sampling.context)
     pairs["number of inputs"] = (len(model.inputs), len(recipe.inputs))
     return [
         f"{name} is {theirs} in the model and {ours} in the recipe"

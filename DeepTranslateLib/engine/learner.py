@@ -172,7 +172,7 @@ def augmented_slices(
         device: Where to compute.
 
     Returns:
-        Images (B, 1, S, S) fp32 and targets (B, S, S) uint8 or (B, 1, S, S) fp32.
+        Images (B, C, S, S) fp32 and targets (B, S, S) uint8 or (B, 1, S, S) fp32.
     """
     changes = [sample_change(augmentation, piece.full_size, random) for piece in slices]
     images, targets = collate(slices)

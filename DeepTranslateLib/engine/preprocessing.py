@@ -34,6 +34,8 @@ class SliceStack:
         size: Rows and columns of the slices that the network sees.
         full_size: Rows and columns of the whole slice at the same pixel size.
         window: Intensities mapped to 0 and 1, or None.
+        context: Neighbours that the network sees on each side of a slice.
+        margin: Slices at each end of the voxels that are there as neighbours alone.
     """
 
     voxels: np.ndarray
@@ -42,9 +44,16 @@ class SliceStack:
     size: tuple[int, int]
     full_size: tuple[int, int]
     window: tuple[float, float] | None
+    context: int = 0
+    margin: int = 0
 
     def __len__(self) -> int:
-        return len(self.voxels)
+        return len(self.voxels) - 2 * self.margin
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns of whole slices."""
+        return (len(self), *self.voxels.shape[1:])
 
     def index(self, stored: int) -> int:
         """Place in the stack of the slice that the volume stores at this index."""
@@ -52,21 +61,41 @@ class SliceStack:
 
     def alone(self, index: int) -> SliceStack:
         """One slice of the stack, copied out of the volume and prepared as it is there."""
-        mask = self.body.mask
+        (places,) = self._places([index])
+        mask, steps = self.body.mask, self.body.steps
         if mask is not None:
-            place = index // self.body.steps[0]
-            mask = mask[place : place + 1].copy()
+            mask = mask[places // steps[0]]
         return dataclasses.replace(
             self,
-            voxels=self.voxels[index : index + 1].copy(),
-            body=dataclasses.replace(self.body, mask=mask),
+            voxels=self.voxels[places],
+            body=dataclasses.replace(self.body, mask=mask, steps=(1, *steps[1:])),
+            margin=self.context,
         )
 
     def images(self, indices: Sequence[int]) -> Tensor:
-        """What the network sees of these slices of the stack: (len(indices), 1, *size) fp32."""
-        values = self._crop(self.voxels, indices).astype(np.float32)
+        """What the network sees of these slices of the stack, fp32.
+
+        Returns:
+            (len(indices), 1 + 2 * context, *size): each slice between its neighbours, in the
+            order of the stack. At its ends the last slice stands for those that are missing.
+        """
+        places = self._places(indices)
+        if self.context == 0:
+            return self._prepared(places[:, 0])
+        needed, where = np.unique(places, return_inverse=True)
+        return self._prepared(needed)[torch.from_numpy(where.reshape(places.shape))][:, :, 0]
+
+    def _places(self, indices: Sequence[int]) -> np.ndarray:
+        """Where in the voxels slices and their neighbours are: (len(indices), 1 + 2 * context)."""
+        around = np.arange(-self.context, self.context + 1)
+        places = np.asarray(indices, dtype=np.int64)[:, None] + self.margin + around
+        return places.clip(0, len(self.voxels) - 1)
+
+    def _prepared(self, places: np.ndarray) -> Tensor:
+        """Slices of the voxels as the network sees them: (len(places), 1, *size) fp32."""
+        values = self._crop(self.voxels, places).astype(np.float32)
         if self.body.mask is not None:
-            values[~self.body.inside(indices)] = AIR_HU
+            values[~self.body.inside(places)] = AIR_HU
         slices = torch.from_numpy(values)[:, None]
         if self.window is not None:
             low, high = self.window
@@ -85,7 +114,7 @@ class SliceStack:
         view = labels.oriented(PLANES[recipe.sampling.plane]).voxels
         channels = channels_of_values(self._crop(view, indices), recipe)
         # Where the network is shown air, it cannot learn tissue.
-        channels[~self.body.inside(indices)] = 0
+        channels[~self._inside(indices)] = 0
         return _resize_nearest(torch.from_numpy(channels), self.size)
 
     def targets(self, volume: Image, recipe: Recipe, indices: Sequence[int]) -> Tensor:
@@ -104,9 +133,12 @@ class SliceStack:
     def paste(self, values: np.ndarray, index: int, whole: np.ndarray) -> None:
         """Write the body's pixels of a crop (rows, columns) into that whole slice of the stack."""
         top, bottom, left, right = self.body.box
-        np.copyto(whole[top:bottom, left:right], values, where=self.body.inside([index])[0])
+        np.copyto(whole[top:bottom, left:right], values, where=self._inside([index])[0])
 
-    def _crop(self, stack: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    def _inside(self, indices: Sequence[int]) -> np.ndarray:
+        return self.body.inside([index + self.margin for index in indices])
+
+    def _crop(self, stack: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         top, bottom, left, right = self.body.box
         return np.stack([stack[index, top:bottom, left:right] for index in indices])
 
@@ -151,6 +183,7 @@ def slice_stack(image: Image, recipe: Recipe) -> SliceStack:
         size=_scaled((bottom - top, right - left), scale),
         full_size=_scaled((rows, columns), scale),
         window=preprocessing.window,
+        context=recipe.sampling.context,
     )
 
 

@@ -24,7 +24,7 @@ class Translator:
     """Turns volumes into label maps or volumes.
 
     Args:
-        network: Takes (B, 1, H, W) and returns a list with the output first.
+        network: Takes (B, C, H, W) and returns a list with the output first.
         recipe: The recipe it was trained with, its spacing resolved.
         device: Where the network is.
     """
@@ -76,10 +76,10 @@ class Translator:
         target = self.recipe.target
         if target.kind == "labels":
             values = np.array([0, *(label.value for label in target.labels)], dtype=np.uint8)
-            output = np.zeros(stack.voxels.shape, dtype=np.uint8)
+            output = np.zeros(stack.shape, dtype=np.uint8)
         else:
             assert target.range is not None
-            output = np.full(stack.voxels.shape, target.range[0], dtype=np.float32)
+            output = np.full(stack.shape, target.range[0], dtype=np.float32)
         done = 0
         for indices, slices in self.slices(stack, range(len(stack))):
             pieces = slices.numpy()
