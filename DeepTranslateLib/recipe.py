@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -471,6 +472,36 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Noise that clean images receive, to learn to take it away.
+
+    With a kind, the cohort's images are clean: each is its own target where none is named, and
+    the network reads it with noise. Training draws new noise in every step, after augmentation;
+    that of validation is fixed by the seed. Models translate images as they are.
+    """
+
+    kind: str = limits(
+        "none",
+        choices=("none", "pixel-subset", "gaussian", "poisson", "rician", "ring"),
+        help="As for the command add-noise.",
+    )
+    level: float | None = limits(
+        None, minimum=0, help="Its meaning depends on the kind, see docs/noise.md; null: default."
+    )
+
+    def validate(self, path: str) -> None:
+        """Refuse a level that the kind cannot have."""
+        if self.level is None:
+            return
+        most = 1 if self.kind in ("pixel-subset", "poisson") else math.inf
+        if self.level > most or (self.kind == "poisson" and self.level == 0):
+            span = "above 0 and at most 1" if self.kind == "poisson" else "at most 1"
+            raise RecipeError(
+                f"{path}.level", f"expected {span} for '{self.kind}', found {self.level:g}."
+            )
+
+
+@dataclass(frozen=True)
 class Training:
     """How long and on how much at a time."""
 
@@ -509,6 +540,7 @@ class Recipe:
     method: Method = Method()
     optimizer: Optimizer = Optimizer()
     augmentation: Augmentation = Augmentation()
+    noise: Noise = Noise()
     training: Training = Training()
 
     def validate(self, path: str) -> None:
@@ -539,10 +571,34 @@ class Recipe:
                 f"augmentation by {self.augmentation.windowed_kinds[0]} needs a window, since it "
                 "takes 0 for air and 1 for the window's end.",
             )
+        self._validate_noise(path)
         if self.preprocessing.body_crop and self.inputs[0].units != "HU":
             raise RecipeError(
                 f"{path}.preprocessing.body_crop",
                 f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
+            )
+
+    def _validate_noise(self, path: str) -> None:
+        kind = self.noise.kind
+        if not self.is_denoising:
+            return
+        if self.target.kind != "volume":
+            raise RecipeError(
+                f"{path}.noise.kind",
+                "noise is learnt to be taken from volumes; use 'none' for labels.",
+            )
+        if self.preprocessing.window is None:
+            raise RecipeError(
+                f"{path}.preprocessing.window", f"the noise '{kind}' needs the window of images."
+            )
+        if kind == "poisson" and self.inputs[0].units != "HU":
+            raise RecipeError(
+                f"{path}.noise.kind",
+                f"'poisson' is for HU; the input's units are '{self.inputs[0].units}'.",
+            )
+        if kind == "rician" and self.preprocessing.window[0] < 0:
+            raise RecipeError(
+                f"{path}.noise.kind", "'rician' is for MR magnitudes, which are not below 0."
             )
 
     def _validate_losses(self, path: str) -> None:
@@ -587,6 +643,11 @@ class Recipe:
     def input_channels(self) -> int:
         """Channels of the network's input: each input with its neighbours on both sides."""
         return len(self.inputs) * (1 + 2 * self.sampling.context)
+
+    @property
+    def is_denoising(self) -> bool:
+        """Noisy inputs are made from clean images."""
+        return self.noise.kind != "none"
 
     @property
     def output_channels(self) -> int:

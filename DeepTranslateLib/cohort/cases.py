@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,14 @@ class Cohort:
     def subjects(self) -> tuple[str, ...]:
         """Every subject once, in alphabetical order."""
         return tuple(sorted({case.subject for case in self.cases}))
+
+    def with_clean_targets(self) -> Cohort:
+        """The cohort where a case without a target has its own image as one, as for denoising."""
+        cases = (
+            dataclasses.replace(case, target=case.image) if case.target is None else case
+            for case in self.cases
+        )
+        return Cohort(tuple(cases), self.source)
 
 
 @dataclass(frozen=True)

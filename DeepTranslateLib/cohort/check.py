@@ -34,6 +34,8 @@ def check_cohort(
         recipe: Says which labels and units are expected.
         progress: Called with the number of cases checked so far.
     """
+    if recipe.is_denoising:
+        cohort = cohort.with_clean_targets()
     faults = list(_named_twice(cohort))
     seen = _Seen()
     for done, case in enumerate(cohort.cases, start=1):

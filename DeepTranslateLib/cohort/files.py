@@ -65,12 +65,13 @@ def _read_csv(path: Path) -> list[Case]:
         for column in ("subject", "image"):
             if not row_of[column]:
                 raise CohortError(f"{path}, row {number}: the {column} is missing. Fill it in.")
+        labels = row_of.get("labels")
         try:
             cases.append(
                 Case(
                     subject=row_of["subject"],
                     image=_located(path.parent, row_of["image"]),
-                    target=_located(path.parent, row_of["labels"]) if row_of["labels"] else None,
+                    target=_located(path.parent, labels) if labels else None,
                     slices=slices_from_text(row_of["slices"]) if row_of.get("slices") else None,
                     split=row_of.get("split", "").lower() or None,
                 )
@@ -113,7 +114,7 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
         names.pop()
     names = ["labels" if name == "target" else name for name in names]
     unknown = [name for name in names if name not in COLUMNS]
-    missing = [name for name in COLUMNS[:3] if name not in names]
+    missing = [name for name in COLUMNS[:2] if name not in names]
     repeated = sorted({name for name in names if names.count(name) > 1})
     faults = [("unknown", unknown), ("missing", missing), ("repeated", repeated)]
     for what, columns in faults:
@@ -122,7 +123,7 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
                 f"{path}, row 1: {what} column{'s' * (len(columns) > 1)} "
                 f"{', '.join(repr(name) for name in columns[:_LISTED])}. The columns are "
                 f"{', '.join(COLUMNS[:3])} and, where needed, {' and '.join(COLUMNS[3:])}; "
-                "'target' may stand for 'labels'."
+                "'target' may stand for 'labels', and denoising needs neither."
             )
     return names
 

@@ -69,7 +69,7 @@ def augmented(
     for epoch in range(count):
         random = random_state(seed, epoch, 0)
         random.integers(2**62)  # a step's draw for dropout comes first
-        images, targets = augmented_slices([piece], recipe.augmentation, random, _CPU)
+        images, targets = augmented_slices([piece], recipe, random, _CPU)
         after_images.append(images)
         after_targets.append(targets)
     empty = torch.zeros(0, *before[0].shape[1:]), before[1][:0]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine.methods import Batch
+from DeepTranslateLib.engine.noisy_inputs import noisy_sample
 from DeepTranslateLib.engine.preprocessing import IGNORE, slice_stack
 from DeepTranslateLib.familiarity import intensity_histogram
 from DeepTranslateLib.recipe import PLANES, Recipe
@@ -140,9 +141,9 @@ class SliceSet:
         self._spacings.append([column_mm, row_mm, slice_mm])
         rows, columns = upright.voxels.shape[1:]
         self._fields_of_view.append([rows * row_mm, columns * column_mm])
-        self._intensities.append(
-            np.concatenate([upright.voxels[index, ::4, ::4].ravel() for index in indices])
-        )
+        # As the model will meet them: a denoising recipe's images are clean only here.
+        seen = [noisy_sample(upright.voxels[index, ::4, ::4], recipe, index) for index in indices]
+        self._intensities.append(np.concatenate([values.ravel() for values in seen]))
 
     def _keep(self, tensor: Tensor, what: str) -> Tensor:
         size = tensor.numel() * tensor.element_size()

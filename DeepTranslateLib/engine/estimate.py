@@ -56,6 +56,8 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     """
     torch_device = choose_device(device)
     training = recipe.training
+    if recipe.is_denoising:
+        cohort = cohort.with_clean_targets()
     split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
     held: dict[Case, Case] = {}
     sides = [_Side(part, recipe, held) for part in (split.training, split.validation)]

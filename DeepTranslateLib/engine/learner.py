@@ -16,9 +16,10 @@ from DeepTranslateLib.engine.dataset import LabelledSlice, as_batch, collate
 from DeepTranslateLib.engine.device import autocast
 from DeepTranslateLib.engine.methods import build_method
 from DeepTranslateLib.engine.metrics import DiceCounter
+from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
 from DeepTranslateLib.engine.translation import channels_of
-from DeepTranslateLib.recipe import Augmentation, Recipe
+from DeepTranslateLib.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Learner:
         """
         # Dropout and the like draw from torch's own generator.
         torch.manual_seed(int(random.integers(2**62)))
-        images, targets = augmented_slices(slices, self._recipe.augmentation, random, self._device)
+        images, targets = augmented_slices(slices, self._recipe, random, self._device)
         batch = as_batch(images, targets, self._recipe)
         return float(self._method.training_step(batch, self._update)["loss"])
 
@@ -159,7 +160,7 @@ def _copy_whole_numbers(source: nn.Module, average: nn.Module) -> None:
 
 def augmented_slices(
     slices: Sequence[LabelledSlice],
-    augmentation: Augmentation,
+    recipe: Recipe,
     random: np.random.Generator,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
@@ -167,21 +168,22 @@ def augmented_slices(
 
     Args:
         slices: At least one.
-        augmentation: What may be changed, and how far.
+        recipe: Says what may be changed, how far, and which noise is added.
         random: Where the changes are drawn from, slice by slice.
         device: Where to compute.
 
     Returns:
         Images (B, C, S, S) fp32 and targets (B, S, S) uint8 or (B, 1, S, S) fp32.
     """
-    changes = [sample_change(augmentation, piece.full_size, random) for piece in slices]
+    changes = [sample_change(recipe.augmentation, piece.full_size, random) for piece in slices]
     images, targets = collate(slices)
     # A square, so that a turned body stays in view.
     side = max(max(piece.size) for piece in slices)
-    return apply_changes(
+    images, targets = apply_changes(
         images.to(device, non_blocking=True),
         targets.to(device, non_blocking=True),
         [piece.size for piece in slices],
         changes,
         (side, side),
     )
+    return noisy_images(images, recipe, random), targets

@@ -99,22 +99,47 @@ def add_noise(
         dtype('int16')
     """
     width = window_width(image, window)
-    level = resolve_level(kind, level, width)
+    resolve_level(kind, level, width)
     if kind == "rician" and image.voxels.min() < 0:
         raise NoiseError(
             f"Rician noise is that of MR magnitudes, which are not negative; the smallest value is "
             f"{image.voxels.min():g}. Choose 'gaussian', or 'poisson' for CT."
         )
     upright = image.oriented("LPS")
-    model = _MODELS[kind]
+    pixel = (float(upright.spacing[0]), float(upright.spacing[1]))
     noisy = np.empty(upright.voxels.shape, dtype=image.voxels.dtype)
     for number, piece in enumerate(upright.voxels):
         # By slice, so that a long volume needs no more memory than it has itself.
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
-        values = model(piece.astype(np.float64), random, _Setting(level, width, upright.spacing))
+        values = noisy_values(piece.astype(np.float64), kind, random, level, width, pixel)
         noisy[number] = _as_type(values, noisy.dtype)
     # The affine is kept from the image, to its last digit.
     return image.with_voxels(Image(noisy, upright.affine).oriented(image.orientation).voxels)
+
+
+def noisy_values(
+    values: Voxels,
+    kind: str,
+    random: np.random.Generator,
+    level: float | None,
+    width: float,
+    spacing: tuple[float, float] = (1.0, 1.0),
+) -> Voxels:
+    """Values of one slice with noise.
+
+    Args:
+        values: (rows, columns), in the image's units.
+        kind: One of `KINDS`.
+        random: Where the noise is drawn from.
+        level: None for the default.
+        width: Of the window, in the image's units.
+        spacing: Distances of columns and rows, of which their ratio counts.
+
+    Raises:
+        NoiseError: An unknown kind or an impossible level.
+    """
+    level = resolve_level(kind, level, width)
+    return _MODELS[kind](values, random, _Setting(level, width, spacing))
 
 
 def resolve_level(kind: str, level: float | None, width: float) -> float:
@@ -166,7 +191,7 @@ def window_width(image: Image, window: tuple[float, float] | None = None) -> flo
 class _Setting:
     level: float
     width: float
-    spacing: npt.NDArray[np.float64]
+    spacing: tuple[float, float]
 
 
 def _pixel_subset(values: Voxels, random: np.random.Generator, setting: _Setting) -> Voxels:
@@ -203,7 +228,7 @@ def _rician(values: Voxels, random: np.random.Generator, setting: _Setting) -> V
 
 def _ring(values: Voxels, random: np.random.Generator, setting: _Setting) -> Voxels:
     """One offset for each ring, as wide as a pixel, around the middle of the axial slice."""
-    column_mm, row_mm = setting.spacing[:2]
+    column_mm, row_mm = setting.spacing
     rows, columns = values.shape
     y = (np.arange(rows) - (rows - 1) / 2) * row_mm
     x = (np.arange(columns) - (columns - 1) / 2) * column_mm

@@ -26,6 +26,7 @@ from DeepTranslateLib.engine.export import write_weights
 from DeepTranslateLib.engine.finetuning import initial_spacing, initial_weights
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.preprocessing import resolve_spacing
 from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.training import Trainer
@@ -116,13 +117,16 @@ def _train(
     start: InitialWeights | None,
 ) -> Model:
     _check(cohort, recipe, events)
+    if recipe.is_denoising:
+        cohort = cohort.with_clean_targets()
     training = recipe.training
     split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split, folder, initial)
     cache = folder / "cache"
+    validation = noisy_selections(split.validation, recipe, cache / "noisy")
     training_set = SliceSet(split.training, recipe, cache)
-    validation_set = SliceSet(split.validation, recipe, cache / "validation")
+    validation_set = SliceSet(validation, recipe, cache / "validation")
     trainer = Trainer(
         recipe,
         training_set,
@@ -149,7 +153,7 @@ def _train(
     translator = Translator(place(network, recipe, device), recipe, device)
     progress = trainer.progress
     found = {
-        **evaluate(translator, split.validation),
+        **evaluate(translator, validation),
         "loss": progress.history[progress.best_epoch]["validation_loss"],
     }
     about["training_seconds"] = round(trainer.seconds, 1)

@@ -102,9 +102,9 @@ def test_a_csv_made_on_windows_is_read_on_a_cluster(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", ["row 1", "'subject', 'image', 'labels'"]),
+        ("", ["row 1", "'subject', 'image'", "subject, image, labels"]),
         ("subject,image,labels\n", ["lists no case"]),
-        ("subject,image\na,i\n", ["missing column 'labels'"]),
+        ("subject,labels\na,l\n", ["missing column 'image'"]),
         ("subject,image,labels,age,sex\n", ["'age', 'sex'", "subject, image, labels", "slices"]),
         ("subject,image,labels,target\n", ["repeated column 'labels'"]),
         ("subject,image,labels,\n,i.nrrd,l.nrrd\n", ["row 2", "subject is missing"]),
