@@ -181,3 +181,36 @@ def test_the_recipe_chooses_channels_levels_norm_and_outputs() -> None:
     assert any(isinstance(module, torch.nn.GroupNorm) for module in network.modules())
     (volume,) = build_network(volume_recipe())(torch.rand(1, 1, 9, 9))
     assert volume.shape == (1, 1, 9, 9)
+
+
+# ---- three dimensions
+
+
+def test_in_three_dimensions_the_same_layers_have_kernels_of_27() -> None:
+    expected = sum(i * o * side**3 + o for i, o, side in FIVE_LEVELS)
+    assert count(UNet(1, 3, levels=5, channels=16, dimension=3)) == expected
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "instance", "batch"])
+def test_a_volume_of_any_size_has_an_output_of_its_size_and_coarse_ones(norm: str) -> None:
+    network = UNet(2, 3, 3, 4, norm, deep_supervision=True, dimension=3).train()
+    shapes = [tuple(output.shape) for output in network(torch.rand(2, 2, 5, 17, 8))]
+    assert shapes == [(2, 3, 5, 17, 8), (2, 3, 3, 9, 4)]
+
+
+def test_a_volume_of_equal_slices_is_seen_as_each_of_them_by_flat_kernels() -> None:
+    # Kernels that look at the middle slice alone make the network of volumes that of slices,
+    # but for its pooling, which halves the number of slices.
+    torch.manual_seed(0)
+    flat, deep = UNet(1, 2, 3, 4), UNet(1, 2, 3, 4, dimension=3)
+    weights = flat.state_dict()
+    for name, kernel in deep.state_dict().items():
+        if kernel.ndim == 5:
+            kernel.zero_()
+            kernel[:, :, kernel.shape[2] // 2] = weights[name]
+        else:
+            kernel.copy_(weights[name])
+    image = torch.rand(1, 1, 13, 10)
+    volume = image[:, :, None].expand(1, 1, 6, 13, 10)
+    (expected,), (output,) = flat.eval()(image), deep.eval()(volume)
+    torch.testing.assert_close(output, expected[:, :, None].expand_as(output), atol=1e-5, rtol=1e-4)
