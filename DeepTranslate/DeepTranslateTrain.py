@@ -73,12 +73,10 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._updating = False
         self._suggestion = ""
         self._estimate = None
-        self._ending = ""
-        self._trainedFolder = None
-        self._isFaulty = False
 
     def setup(self):
         """Build the panel."""
+        from DeepTranslateLib.mrml.cohortcache import CohortCache
         from DeepTranslateLib.mrml.installing import Installation
         from DeepTranslateLib.mrml.panels.augmentationpreview import AugmentationPreview
         from DeepTranslateLib.mrml.panels.cohortbuilder import CohortBuilder
@@ -86,10 +84,11 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from DeepTranslateLib.mrml.panels.installbanner import InstallBanner
         from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
         from DeepTranslateLib.mrml.panels.jobslot import JobSlot
+        from DeepTranslateLib.mrml.panels.panelsections import PanelSections
         from DeepTranslateLib.mrml.panels.recipechooser import RecipeChooser
         from DeepTranslateLib.mrml.panels.runchooser import RunChooser
         from DeepTranslateLib.mrml.panels.startmodel import StartModel
-        from DeepTranslateLib.mrml.panels.trainingmonitor import TrainingMonitor
+        from DeepTranslateLib.mrml.panels.trainingrun import TrainingRun
 
         ScriptedLoadableModuleWidget.setup(self)
         self._updating = True
@@ -102,22 +101,32 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._isInstalled = True
         self.banner = InstallBanner(ui.bannerContainer.layout(), self._checkInstallation)
         self.slot = JobSlot(self._updateGui)
+        self.cache = CohortCache()
         self.builder = CohortBuilder(ui.imagesSection.layout(), self._onCohortChanged)
         self.recipes = RecipeChooser(
             ui.recipeSection.layout(), self._onRecipeChanged, self.builder.segmentsFound
         )
         augmentation = self.recipes.form.groups[_("Augmentation")]
-        self.augmentation = AugmentationPreview(augmentation.layout(), self.slot, self._inputs)
-        self.check = CohortCheck(ui.checkSection.layout(), self.slot, self._inputs)
+        self.augmentation = AugmentationPreview(
+            augmentation.layout(), self.slot, self._inputs, self.cache
+        )
+        self.check = CohortCheck(
+            ui.checkSection.layout(), self.slot, self._inputs, self.cache, self._showFaults
+        )
         self.startModel = StartModel(ui.startFromComboBox, self._onStartModelChanged)
         self.estimateProgress = JobProgress(ui.estimateContainer.layout(), self.slot.cancel)
-        self.monitor = TrainingMonitor(
-            ui.monitorContainer.layout(),
-            self.onPause,
-            self.onResume,
-            self.onKeepBest,
-            self.onCancelTraining,
+        self.sections = PanelSections(
+            [ui.imagesSection, ui.recipeSection, ui.checkSection], ui.continueSection
         )
+        self.training = TrainingRun(
+            ui.monitorContainer.layout(),
+            self.slot,
+            self.logic,
+            self.check,
+            self.sections,
+            self._onTrainingEnded,
+        )
+        self.monitor = self.training.monitor
         self.runs = RunChooser(
             ui.continueSection.layout(), self.slot, self.onContinue, self._onModelAdded
         )
@@ -132,6 +141,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.initializeParameterNode()
 
     def _setupTrain(self):
+        from DeepTranslateLib.mrml.panels.pathlistener import PathListener
+
         ui = self.ui
         for text, device in (
             (_("Automatic"), "auto"),
@@ -141,21 +152,27 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         ):
             ui.deviceComboBox.addItem(text, device)
         ui.runFolderEdit.filters = ui.runFolderEdit.Dirs
-        ui.runFolderEdit.connect("currentPathChanged(QString)", self._onRunFolderChanged)
+        ui.runsFolderEdit.filters = ui.runsFolderEdit.Dirs
+        self._pathListeners = (
+            PathListener(ui.runFolderEdit, self._onRunFolderChanged),
+            PathListener(ui.runsFolderEdit, self._onRunsFolderChanged),
+            PathListener(self.runs.pathEdit, lambda path: self._keepChoices()),
+        )
         ui.deviceComboBox.connect("currentIndexChanged(int)", lambda index: self._keepChoices())
         ui.estimateButton.connect("clicked()", self.onEstimate)
         ui.trainButton.connect("clicked()", self.onTrain)
         ui.copyScriptButton.connect("clicked()", self.onCopyScript)
-        self.runs.pathEdit.connect("currentPathChanged(QString)", lambda path: self._keepChoices())
 
     def cleanup(self):
         """End what runs, before the module is reloaded or the application closes."""
         self.slot.release()
+        self.cache.clear()
         self.removeObservers()
         self._parameterNode = None
 
     def enter(self):
         """Look again at what may have changed while another module was shown."""
+        self._showRunsFolder()
         self.initializeParameterNode()
         self.builder.refresh()
         self.monitor.enter()
@@ -184,7 +201,9 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def onSceneEndClose(self, caller, event):
         """Begin with an empty scene."""
         self.monitor.forget()
+        self.sections.giveBack()
         self.builder.clear()
+        self.cache.clear()
         self.check.clear()
         self.augmentation.clear()
         if self.parent.isEntered:
@@ -276,6 +295,24 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if not self._updating:
             self._keepChoices()
 
+    def _onRunsFolderChanged(self, path):
+        from DeepTranslateLib.mrml.runfolders import setRunsFolder
+
+        if not self._updating:
+            setRunsFolder(path)
+            self._suggestFolder()
+            self._keepChoices()
+
+    def _showRunsFolder(self):
+        from DeepTranslateLib.mrml.runfolders import runsFolder
+
+        updating, self._updating = self._updating, True
+        self.ui.runsFolderEdit.currentPath = str(runsFolder())
+        self._updating = updating
+
+    def _showFaults(self):
+        self.ui.checkSection.collapsed = False
+
     def _suggestFolder(self):
         """Suggest a new run folder, unless the user has chosen one."""
         from DeepTranslateLib.mrml.runfolders import newRunFolder
@@ -304,7 +341,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.runs.updateButtons()
         if not self._isInstalled:
             ui.summaryLabel.text = _("Install what is missing first, with the button at the top.")
-        elif busy and self._trainedFolder is not None:
+        elif self.training.isRunning:
             ui.summaryLabel.text = ""
         else:
             ui.summaryLabel.text = missing or self._summary()
@@ -343,67 +380,49 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def onEstimate(self):
         """Measure time and memory."""
+        from DeepTranslateLib.mrml.panels.trainingtexts import exportingText
+
         self.estimateProgress.start(_("Doing a few steps to see how long they take"))
 
         def finished(result):
             self._estimate = result
 
+        def heard(event):
+            if event["event"] == "exporting":
+                self.estimateProgress.update(exportingText(event), event["done"], event["total"])
+
+        def ended():
+            self.estimateProgress.finish()
+            self.check.runIfFaulty()
+
         self.slot.begin(
             lambda **callbacks: self.logic.startEstimate(
-                *self._inputs(), self._device, **callbacks
+                *self._inputs(), self._device, cache=self.cache, **callbacks
             ),
             self._say,
             onFinished=finished,
-            onEnded=lambda: self._checkIfFaulty(self.estimateProgress.finish),
-            explain=lambda error: self._explainFaults(error, self._say),
+            onEvent=heard,
+            onEnded=ended,
+            explain=lambda error: self.check.explain(error, self._say),
         )
 
     def onTrain(self):
         """Start a new training."""
-        recipe, cohort = self._inputs()
-        folder = Path(self.ui.runFolderEdit.currentPath).absolute()
-        options = {"device": self._device, "initialModel": self.startModel.model}
-        self._run(
-            lambda **callbacks: self.logic.startTraining(
-                recipe, cohort, folder, **options, **callbacks
-            ),
-            recipe,
-            folder,
+        self.training.start(
+            *self._inputs(),
+            Path(self.ui.runFolderEdit.currentPath).absolute(),
+            device=self._device,
+            initialModel=self.startModel.model,
+            cache=self.cache,
         )
 
     def onContinue(self, folder, epochs=None):
         """Go on with the training of a run folder."""
-        from DeepTranslateLib.runfolder import read_run
-
-        try:
-            run = read_run(folder)
-        except ValueError as error:
-            self.monitor.say(str(error))
-            return
-        self._run(
-            lambda **callbacks: self.logic.startContinuation(
-                folder, epochs=epochs, device=self._device, **callbacks
-            ),
-            run.recipe,
-            Path(folder),
-            run.history,
-        )
-
-    def onResume(self):
-        """Go on with the training that was paused or cancelled."""
-        self.onContinue(self._trainedFolder)
-
-    def onPause(self):
-        """Let the training save what it has learnt, and stop."""
-        self._endAs("paused", lambda job: job.stop(), _("Saving what is learnt"))
-
-    def onKeepBest(self):
-        """Let the training end after this epoch and make its model."""
-        self._endAs("", lambda job: job.finish(), _("Finishing this epoch"))
+        self.training.goOn(folder, self._device, epochs)
 
     def onCancelTraining(self):
         """Stop the training at once."""
-        self._endAs("cancelled", lambda job: job.cancel(), _("Cancelling"))
+        self.training.cancel()
 
     def onCopyScript(self):
         """Copy a script to the clipboard that trains as Train does."""
@@ -420,55 +439,9 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         slicer.app.clipboard().setText(script)
         self._say(_("The script is in the clipboard: paste it where you like."))
 
-    def _run(self, start, recipe, folder, history=()):
-        self._ending = ""
-        self._trainedFolder = folder
-        self.monitor.start(recipe, folder, history)
-        started = self.slot.begin(
-            start,
-            self.monitor.say,
-            onFinished=self._onFinished,
-            onEvent=self._onTrainingEvent,
-            onStopped=self._onStopped,
-            onEnded=lambda: self._checkIfFaulty(self._onEnded),
-            explain=lambda error: self._explainFaults(error, self.monitor.say),
-        )
-        if started:
-            self._updateGui()
-
-    def _endAs(self, ending, end, text):
-        if self.slot.job is not None:
-            self._ending = ending
-            self.monitor.setRunning(False)
-            self.monitor.status.text = text + " ..."
-            end(self.slot.job)
-
-    def _onTrainingEvent(self, event):
-        self.monitor.hear(event)
-        if event["event"] == "exporting":
-            slicer.app.processEvents()
-
-    def _onFinished(self, result):
-        self.monitor.say(
-            _("Finished. The model of epoch {epoch} is ready: see section 5.").format(
-                epoch=result["best_epoch"]
-            )
-        )
-        self.ui.continueSection.collapsed = False
-
-    def _onStopped(self):
-        self.monitor.say(
-            _("Paused. Resume when you like, or continue tomorrow from section 5.")
-            if self._ending == "paused"
-            else _("Cancelled. What was saved last can be resumed.")
-        )
-
-    def _onEnded(self):
+    def _onTrainingEnded(self, folder):
         from DeepTranslateLib.mrml.runfolders import isRun
-        from DeepTranslateLib.mrml.training import isUnfinished
 
-        folder = self._trainedFolder
-        self.monitor.setRunning(False, canResume=isUnfinished(folder))
         if isRun(folder):
             self.runs.open(folder)
             if self.ui.runFolderEdit.currentPath == str(folder):
@@ -476,21 +449,6 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 self._suggestion = str(folder)
         self._suggestFolder()
         self._keepChoices()
-
-    def _explainFaults(self, error, say):
-        """Point to section 3 for the table of a cohort's faults; True where it is one."""
-        message, _line, table = str(error).partition("\n")
-        self._isFaulty = bool(table)
-        if self._isFaulty:
-            say(message + " " + _("They are listed in section 3."))
-            self.ui.checkSection.collapsed = False
-        return self._isFaulty
-
-    def _checkIfFaulty(self, end):
-        end()
-        if self._isFaulty:
-            self._isFaulty = False
-            self.check.run()
 
     def _onModelAdded(self, path, use):
         self.startModel.refresh()

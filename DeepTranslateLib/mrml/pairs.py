@@ -14,6 +14,7 @@ import vtk
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import PARTS
 from DeepTranslateLib.mrml.segmentlabels import plainName
+from DeepTranslateLib.mrml.volumes import VolumeError, componentCount
 
 # Nodes with this attribute are made by a training for its user to look at, not to learn from.
 PREVIEW_ATTRIBUTE = "DeepTranslate.TrainingPreview"
@@ -83,7 +84,8 @@ def checkPairs(pairs: Sequence[Pair]) -> None:
     """Refuse pairs that cannot be exported, before anything is.
 
     Raises:
-        CohortError: There is no pair, a node is missing, or a split is unknown.
+        CohortError: There is no pair, a node is missing or cannot be learnt from, or a split is
+            unknown.
     """
     if not pairs:
         raise CohortError(
@@ -101,10 +103,29 @@ def checkPairs(pairs: Sequence[Pair]) -> None:
             )
         if pair.targetNode is pair.volumeNode:
             raise CohortError(f"{name}: image and target are the same volume. Choose another.")
+        if problem := problemOf(pair.volumeNode) or problemOf(pair.targetNode):
+            raise CohortError(f"{name}: {problem}")
         if pair.split is not None and pair.split not in PARTS:
             raise CohortError(
                 f"{name}: the split is '{pair.split}'; possible are {', '.join(PARTS)}, or None."
             )
+
+
+def problemOf(node: Any) -> str:
+    """Say why a volume cannot be learnt from and what to do; empty for other nodes and for none."""
+    if node is None or isSegmentation(node):
+        return ""
+    try:
+        count = componentCount(node)
+    except VolumeError as error:
+        return str(error)
+    if count == 1:
+        return ""
+    return (
+        f"{node.GetName()} has {count} components a voxel (colour, vectors or time points); "
+        "training takes one. Make a volume of one of them in the module 'Vector to Scalar Volume' "
+        "and choose that."
+    )
 
 
 def _nodes(className: str) -> list[Any]:

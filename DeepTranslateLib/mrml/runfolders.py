@@ -28,6 +28,16 @@ def runsFolder() -> Path:
     return Path(chosen) if chosen else models_folder().parent / "runs"
 
 
+def setRunsFolder(folder: str | Path) -> None:
+    """Remember where new run folders are made; an empty text goes back to the default."""
+    text = str(folder).strip()
+    settings = slicer.app.userSettings()
+    if text:
+        settings.setValue(RUNS_SETTING, str(Path(text).expanduser().absolute()))
+    else:
+        settings.remove(RUNS_SETTING)
+
+
 def newRunFolder(recipe: Recipe) -> Path:
     """Name a run folder that does not exist yet, after the recipe and today's date."""
     name = re.sub(r"[^\w-]+", "-", recipe.name).strip("-") or "training"

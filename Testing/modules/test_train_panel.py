@@ -1,14 +1,21 @@
 """The Train panel without a training: builder, recipe, what is refused, what a scene keeps."""
 
+import dataclasses
 import json
+import typing
+from pathlib import Path
 
+import numpy as np
 import pytest
 import qt
 import slicer
 from train_samples import addSubject, addSubjects, tinyRecipe
 
+from DeepTranslateLib.model import models_folder
+from DeepTranslateLib.mrml.panels.recipefields import editorFor
+from DeepTranslateLib.mrml.runfolders import runsFolder
 from DeepTranslateLib.recipe import builtin_recipes, read_recipe
-from DeepTranslateLib.schema import to_json
+from DeepTranslateLib.schema import limits, to_json
 
 _SUBJECT, _SLICES = 0, 3
 
@@ -90,10 +97,10 @@ def test_the_segment_table_says_which_label_each_segment_is(train):
 def test_a_folder_can_be_chosen_instead_of_nodes(train, tmp_path):
     (tmp_path / "cohort.csv").write_text("subject,image,labels\nanna,a.nrrd,b.nrrd\n")
     train.builder.tabs.currentIndex = 1
-    train.builder.pathEdit.currentPath = str(tmp_path / "nothing.csv")
-    assert "does not exist" in train.builder.filesLabel.text
-    train.builder.pathEdit.currentPath = str(tmp_path / "cohort.csv")
-    assert "anna" in train.builder.filesLabel.text
+    train.builder.files.pathEdit.currentPath = str(tmp_path / "nothing.csv")
+    assert "does not exist" in train.builder.files.label.text
+    train.builder.files.pathEdit.currentPath = str(tmp_path / "cohort.csv")
+    assert "anna" in train.builder.files.label.text
     assert train.builder.cohort() == str(tmp_path / "cohort.csv")
 
 
@@ -217,17 +224,17 @@ def test_choices_survive_a_scene_file(train, panel, tmp_path):
     train.ui.runFolderEdit.currentPath = str(tmp_path / "mine")
     train.ui.deviceComboBox.currentIndex = 1
     before = [(p.subject, p.slices, p.split, p.values) for p in train.builder.cohort()]
-    train.parent.exit()
+    slicer.util.selectModule("Data")
     path = str(tmp_path / "scene.mrb")
     assert slicer.util.saveScene(path)
     slicer.mrmlScene.Clear(0)
-    train.parent.enter()
+    panel("DeepTranslateTrain")
     assert table.rowCount == 0
     train.recipes.setRecipe(read_recipe("ct-body-composition"))
-    train.parent.exit()
+    slicer.util.selectModule("Data")
     slicer.mrmlScene.Clear(0)
     slicer.util.loadScene(path)
-    train.parent.enter()
+    panel("DeepTranslateTrain")
     pairs = train.builder.cohort()
     assert [pair.volumeNode.GetName() for pair in pairs] == ["anna", "bert"]
     assert [(p.subject, p.slices, p.split, p.values) for p in pairs] == before
@@ -242,3 +249,105 @@ def test_a_closed_scene_empties_the_builder(train):
     slicer.mrmlScene.Clear(0)
     assert train.builder.cases.table.rowCount == 0
     assert not train.ui.trainButton.enabled
+
+
+def test_a_volume_of_several_components_says_what_to_do_in_its_row(train):
+    voxels = np.zeros((3, 4, 5, 3), np.uint8)
+    className = "vtkMRMLVectorVolumeNode"
+    photo = slicer.util.addVolumeFromArray(voxels, name="photo", nodeClassName=className)
+    volume, segmentation = addSubject(0, "anna")
+    train.builder.addFromSceneButton.click()
+    (row,) = train.builder.cases.rows
+    assert train.ui.trainButton.enabled
+    row.volumeSelector.setCurrentNode(photo)
+    tip = train.builder.cases.table.item(0, _SUBJECT).toolTip()
+    for text in (tip, train.builder.hint.text, train.ui.summaryLabel.text):
+        assert "photo has 3 components" in text
+        assert "Vector to Scalar Volume" in text
+    assert not train.ui.trainButton.enabled
+    row.volumeSelector.setCurrentNode(volume)
+    assert train.ui.trainButton.enabled
+    assert segmentation.GetScene() is not None
+
+
+def test_names_that_do_not_fit_are_in_the_tool_tips(train):
+    name = "5: CT abdomen portal venous 1.5 B30f"
+    _volume, segmentation = addSubject(0, name)
+    train.builder.addFromSceneButton.click()
+    (row,) = train.builder.cases.rows
+    assert row.volumeSelector.toolTip == name
+    assert row.targetSelector.toolTip == segmentation.GetName()
+    assert train.builder.cases.table.item(0, _SUBJECT).toolTip() == name
+
+
+def test_runs_are_kept_where_the_user_says(train, tmp_path):
+    assert train.ui.runsFolderEdit.currentPath == str(tmp_path / "runs")
+    train.ui.runsFolderEdit.currentPath = str(tmp_path / "elsewhere")
+    assert Path(train.ui.runFolderEdit.currentPath).parent == tmp_path / "elsewhere"
+    assert runsFolder() == tmp_path / "elsewhere"
+    # A folder that the user chose for this training stays.
+    train.ui.runFolderEdit.currentPath = str(tmp_path / "mine")
+    train.ui.runsFolderEdit.currentPath = str(tmp_path / "runs")
+    assert train.ui.runFolderEdit.currentPath == str(tmp_path / "mine")
+    train.ui.runsFolderEdit.currentPath = ""
+    assert runsFolder() == models_folder().parent / "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unusual:
+    """Kinds of fields that a recipe may have one day."""
+
+    one: str | tuple[_Part, ...] = limits("a", choices=("a", "b"))
+    blocks: tuple[int, ...] | None = None
+    weights: tuple[float, ...] = (0.5, 1.0)
+    parts: tuple[_Part, ...] = (_Part(),)
+    part: _Part | None = None
+    anything: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "typed", "told"),
+    [
+        ("one", ["b", [{"weight": 2.0}], "a"], None, None),
+        ("blocks", [None, [1, 2]], "3, 4,5", [3, 4, 5]),
+        ("weights", [[0.5, 1.0]], "1e-3, x", [0.001, "x"]),
+        ("parts", [[{"weight": 2.0}]], None, None),
+        ("part", [None, {"weight": 1.0}], None, None),
+        ("anything", [{}, {"a": 1}], None, None),
+    ],
+)
+def test_fields_of_any_kind_are_shown_and_edited_where_they_can_be(name, values, typed, told):
+    (field,) = [field for field in dataclasses.fields(_Unusual) if field.name == name]
+    heard = []
+    editor = editorFor(field, typing.get_type_hints(_Unusual)[name], heard.append)
+    for value in values:
+        editor.setValue(value)
+    assert heard == []
+    if typed is not None:
+        edits = [editor.widget, *editor.widget.findChildren(qt.QLineEdit)]
+        (edit,) = [edit for edit in edits if edit.className() == "QLineEdit"]
+        edit.text = typed
+        assert heard[-1] == told
+    if name == "one":
+        editor.setValue([{"weight": 2.0}])
+        assert "weight" in editor.widget.currentText
+        editor.widget.currentIndex = 1
+        assert heard == ["b"]
+
+
+def test_a_weighted_sum_of_losses_is_kept_while_other_fields_change(train):
+    content = json.loads(train.recipes.jsonText())
+    losses = [{"name": "dice", "weight": 1.0}, {"name": "focal", "weight": 0.5}]
+    content["method"]["loss"] = losses
+    train.recipes.text.plainText = json.dumps(content)
+    assert train.recipes.problem == ""
+    train.recipes.form.editors[("training", "epochs")].widget.value = 9
+    content = json.loads(train.recipes.jsonText())
+    assert (content["training"]["epochs"], content["method"]["loss"]) == (9, losses)
+    train.recipes.form.editors[("method", "loss")].widget.currentIndex = 0
+    assert train.recipes.recipe().method.loss == "binary_cross_entropy"

@@ -105,6 +105,14 @@ def test_the_preview_lies_where_its_slice_is(widget, tmp_path):
         index = whole.ijk(middle)
         assert np.allclose(index, np.rint(2 * index) / 2, atol=1e-4), role
     k = round(whole.ijk(imageFromVolume(nodes["input"]).ras([0, 0, 0]))[2])
+    for role, file in (
+        ("input", "input.nrrd"),
+        ("target", "target.nrrd"),
+        ("prediction", "epoch_0002.nrrd"),
+    ):
+        saved, node = read_image(tmp_path / "run" / "previews" / file), imageFromVolume(nodes[role])
+        assert node.same_grid(saved), role
+        assert np.array_equal(node.voxels, saved.voxels), role
     shown = imageFromVolume(nodes["input"]).oriented("LPS").voxels[0]
     assert np.array_equal(shown, whole.oriented("LPS").voxels[k])
     # The same nodes again, not a second set, when the training goes on.
@@ -165,7 +173,7 @@ def test_stop_and_keep_the_best_makes_the_model_of_the_best_epoch(widget, tmp_pa
     assert read_model(run.model).card.epoch == 1 + int(np.argmin(losses))
 
 
-def test_cancel_ends_a_training_that_can_be_resumed_or_not(widget, tmp_path):
+def test_a_cancelled_training_is_resumed_where_it_was(widget, tmp_path):
     addSubjects(3)
     widget.recipes.setRecipe(tinyRecipe(epochs=LONG))
     widget.builder.addFromSceneButton.click()
@@ -175,6 +183,42 @@ def test_cancel_ends_a_training_that_can_be_resumed_or_not(widget, tmp_path):
     finished(widget)
     assert "Cancelled" in widget.monitor.status.text
     assert widget.ui.trainButton.enabled
+    run = read_run(tmp_path / "run")
+    done = run.epochs_done
+    assert run.state == "unfinished"
+    click(widget, widget.monitor.resumeButton)
+    waitUntil(lambda: read_run(tmp_path / "run").epochs_done >= done + 2 or not widget.slot.busy)
+    click(widget, widget.monitor.keepBestButton)
+    finished(widget)
+    again = read_run(tmp_path / "run")
+    assert again.epochs_done >= done + 2
+    assert [row["epoch"] for row in again.history] == list(range(again.epochs_done))
+    assert again.history[:done] == run.history[:done]
+    assert again.model is not None
+
+
+def test_what_prepares_a_training_is_folded_away_while_it_runs(widget, tmp_path):
+    ui = widget.ui
+    preparing = [ui.imagesSection, ui.recipeSection, ui.checkSection]
+    addSubjects(3)
+    widget.recipes.setRecipe(tinyRecipe(epochs=LONG))
+    widget.builder.addFromSceneButton.click()
+    ui.checkSection.collapsed = True
+    ui.continueSection.collapsed = True
+    click(widget, ui.trainButton)
+    assert all(section.collapsed for section in preparing)
+    waitUntil(lambda: read_events(tmp_path / "run", "epoch") >= 1 or not widget.slot.busy)
+    click(widget, widget.monitor.cancelButton)
+    finished(widget)
+    # Something is to be changed, it seems: as it was before.
+    assert [section.collapsed for section in preparing] == [False, False, True]
+    click(widget, widget.monitor.resumeButton)
+    waitUntil(lambda: widget.slot.job is not None)
+    click(widget, widget.monitor.keepBestButton)
+    finished(widget)
+    assert all(section.collapsed for section in preparing)
+    assert not ui.continueSection.collapsed
+    ui.imagesSection.collapsed = ui.recipeSection.collapsed = ui.checkSection.collapsed = False
 
 
 def test_any_kept_epoch_becomes_a_model(widget, tmp_path):

@@ -14,9 +14,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from DeepTranslateLib.mrml.cohortcache import CohortCache
 from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
+from DeepTranslateLib.mrml.panels.trainingtexts import exportingText
 from DeepTranslateLib.mrml.trainingaids import startAugmentation
 from DeepTranslateLib.recipe import Label, Recipe
 
@@ -31,6 +33,7 @@ class AugmentationPreview:
         parentLayout: Form layout that everything is added to.
         slot: Runs the job.
         inputs: Returns recipe and cohort; raises ValueError where one cannot be used.
+        cache: Keeps the images that are exported.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class AugmentationPreview:
         parentLayout: Any,
         slot: JobSlot,
         inputs: Callable[[], tuple[Recipe, str | list[Pair]]],
+        cache: CohortCache,
     ) -> None:
+        self._cache = cache
         self._slot = slot
         self._inputs = inputs
         self._seed = 0
@@ -85,14 +90,26 @@ class AugmentationPreview:
 
         def start(**callbacks: Any) -> Any:
             self._recipe, cohort = self._inputs()
-            return startAugmentation(self._recipe, cohort, self._seed, **callbacks)
+            return startAugmentation(
+                self._recipe, cohort, self._seed, cache=self._cache, **callbacks
+            )
 
-        self._slot.begin(start, self._say, onFinished=self._show, onEnded=self.progress.finish)
+        self._slot.begin(
+            start,
+            self._say,
+            onFinished=self._show,
+            onEvent=self._hear,
+            onEnded=self.progress.finish,
+        )
 
     def clear(self) -> None:
         """Forget the pictures."""
         self._frame.visible = False
         self.message.visible = False
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "exporting":
+            self.progress.update(exportingText(event), event["done"], event["total"])
 
     def _say(self, text: str) -> None:
         self.message.text = text

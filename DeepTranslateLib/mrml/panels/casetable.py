@@ -11,11 +11,13 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import PARTS, slices_from_text, slices_to_text
-from DeepTranslateLib.mrml.pairs import subjectOf
+from DeepTranslateLib.mrml.pairs import problemOf, subjectOf
 
 _SUBJECT, _VOLUME, _TARGET, _SLICES, _USE = range(5)
 _LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
 _VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
+# Colour images are no choice, but one that is shown can say why.
+_IMAGE_TYPES = [*_VOLUME_TYPES, "vtkMRMLVectorVolumeNode"]
 _VISIBLE_ROWS = 8
 
 
@@ -34,6 +36,8 @@ class Row:
         self.slices = ""
         self.found: tuple[int, ...] | None = None
         self.foundProblem = ""
+        # What `found` was found in; the search is not repeated while it is the same.
+        self.foundIn: Any = None
         self.volumeSelector: Any = None
         self.targetSelector: Any = None
         self.useCombo: Any = None
@@ -79,20 +83,28 @@ class CaseTable:
         self.table.objectName = "caseTable"
         self.table.setColumnCount(5)
         self.table.setHorizontalHeaderLabels(
-            [_("Subject"), _("Volume"), _("Segmentation"), _("Slices"), _("Use for")]
+            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use")]
         )
         header = self.table.horizontalHeader()
+        header.minimumSectionSize = 30
         for column in (_VOLUME, _TARGET):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
-        for column, width in ((_SUBJECT, 80), (_SLICES, 62), (_USE, 94)):
+        for column, width in ((_SUBJECT, 72), (_SLICES, 58), (_USE, 78)):
             self.table.setColumnWidth(column, width)
         self.table.verticalHeader().visible = False
         self.table.setSelectionBehavior(qt.QTableWidget.SelectRows)
         self.table.setEditTriggers(qt.QTableWidget.AllEditTriggers)
+        self.table.wordWrap = False
         for column, tip in (
             (_SUBJECT, _("Who it is. Give all images of one person the same name.")),
             (_VOLUME, _("The image to learn from.")),
-            (_TARGET, _("What the model shall make of it.")),
+            (
+                _TARGET,
+                _(
+                    "What the model shall make of it. A slice counts as labelled when anything in "
+                    "it is marked; all that is not marked in it is taught as background."
+                ),
+            ),
             (
                 _SLICES,
                 _(
@@ -100,7 +112,13 @@ class CaseTable:
                     "3;9;17-20; an emptied cell goes back to those found."
                 ),
             ),
-            (_USE, _("Automatic: people are divided into training and validation for you.")),
+            (
+                _USE,
+                _(
+                    "auto: people are divided for you into those that train and those that "
+                    "validate. test: never seen while training."
+                ),
+            ),
         ):
             self.table.horizontalHeaderItem(column).setToolTip(tip)
         self.table.connect("cellChanged(int,int)", self._edited)
@@ -112,7 +130,7 @@ class CaseTable:
         if forLabels == self._forLabels:
             return
         self._forLabels = forLabels
-        title = _("Segmentation") if forLabels else _("Target volume")
+        title = _("Labels") if forLabels else _("Target")
         self.table.horizontalHeaderItem(_TARGET).setText(title)
         for row in self.rows:
             self._setTargetTypes(row)
@@ -132,12 +150,12 @@ class CaseTable:
         self._filling = True
         index = self.table.rowCount
         self.table.setRowCount(index + 1)
-        row.volumeSelector = self._selector(_VOLUME_TYPES)
+        row.volumeSelector = self._selector(_IMAGE_TYPES)
         row.targetSelector = self._selector(_LABEL_TYPES if self._forLabels else _VOLUME_TYPES)
         row.volumeSelector.setCurrentNode(volumeNode)
         row.targetSelector.setCurrentNode(targetNode)
         row.useCombo = qt.QComboBox()
-        row.useCombo.addItems([_("automatic"), _("training"), _("validation"), _("test")])
+        row.useCombo.addItems([_("auto"), _("train"), _("validate"), _("test")])
         row.useCombo.currentIndex = (None, *PARTS).index(split)
         for column, widget in (
             (_VOLUME, row.volumeSelector),
@@ -181,9 +199,14 @@ class CaseTable:
         """Show a row's subject and slices, and what is wrong with them."""
         index = self.rows.index(row)
         self._filling = True
-        if not row.namedByUser and row.volumeNode is not None:
-            row.subject = subjectOf(row.volumeNode)
+        self._nameSubject(row)
         self.table.item(index, _SUBJECT).setText(row.subject)
+        _mark(self.table.item(index, _SUBJECT), self.nodeProblem(row), row.subject)
+        for selector, node in (
+            (row.volumeSelector, row.volumeNode),
+            (row.targetSelector, row.targetNode),
+        ):
+            selector.toolTip = node.GetName() if node is not None else ""
         item = self.table.item(index, _SLICES)
         text = row.slices or (slices_to_text(row.found) if row.found else "")
         item.setText(text)
@@ -191,10 +214,8 @@ class CaseTable:
         font = item.font()
         font.setItalic(not row.slices)
         item.setFont(font)
-        item.setBackground(qt.QBrush(qt.QColor(255, 190, 190)) if problem else qt.QBrush())
-        item.setForeground(qt.QBrush(qt.QColor(120, 0, 0)) if problem else qt.QBrush())
         found = _("Found: {slices}").format(slices=text) if text else row.foundProblem
-        item.setToolTip(problem or (found if not row.slices else _("Named by you: ") + text))
+        _mark(item, problem, found if not row.slices else _("Named by you: ") + text)
         self._filling = False
 
     @staticmethod
@@ -205,6 +226,11 @@ class CaseTable:
         except CohortError as error:
             return str(error)
         return ""
+
+    @staticmethod
+    def nodeProblem(row: Row) -> str:
+        """Return why a row's volumes cannot be learnt from; empty if they can."""
+        return problemOf(row.volumeNode) or problemOf(row.targetNode)
 
     def _edited(self, index: int, column: int) -> None:
         if self._filling or column not in (_SUBJECT, _SLICES) or index >= len(self.rows):
@@ -226,8 +252,14 @@ class CaseTable:
         # A selector whose row was removed may still hear of the scene.
         if self._filling or row not in self.rows:
             return
+        self._nameSubject(row)
         self._onChange(row)
         self.refresh(row)
+
+    @staticmethod
+    def _nameSubject(row: Row) -> None:
+        if not row.namedByUser and row.volumeNode is not None:
+            row.subject = subjectOf(row.volumeNode)
 
     def _setTargetTypes(self, row: Row) -> None:
         row.targetSelector.nodeTypes = _LABEL_TYPES if self._forLabels else _VOLUME_TYPES
@@ -243,3 +275,10 @@ class CaseTable:
 
     def _fit(self) -> None:
         fitRows(self.table, min(max(len(self.rows), 2), _VISIBLE_ROWS))
+
+
+def _mark(item: Any, problem: str, tip: str) -> None:
+    """Show a cell in red with its problem as its tool tip, or as usual with another tip."""
+    item.setBackground(qt.QBrush(qt.QColor(255, 190, 190)) if problem else qt.QBrush())
+    item.setForeground(qt.QBrush(qt.QColor(120, 0, 0)) if problem else qt.QBrush())
+    item.setToolTip(problem or tip)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import ctk
 import qt
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.cohort import CohortError, read_cohort
+from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import PARTS
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.cohortcache import stateOf
 from DeepTranslateLib.mrml.cohorts import foundSlices
 from DeepTranslateLib.mrml.pairs import Pair, checkPairs, isSegmentation, pairsFromScene
 from DeepTranslateLib.mrml.panels.casetable import CaseTable, Row
+from DeepTranslateLib.mrml.panels.cohortfiles import CohortFiles
 from DeepTranslateLib.mrml.panels.segmenttable import SegmentTable
 from DeepTranslateLib.mrml.segmentations import Segment, segmentsOf
 from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.recipe import Recipe
 
 _SCENE, _FILES = 0, 1
+_NAMED_PROBLEMS = 3
 
 
 class CohortBuilder:
@@ -42,13 +42,15 @@ class CohortBuilder:
         self.tabs.objectName = "cohortTabs"
         parentLayout.addWidget(self.tabs)
         self._makeSceneTab()
-        self._makeFilesTab()
+        self.files = CohortFiles(self._changed)
+        self.tabs.addTab(self.files.widget, _("Folder or CSV"))
         self.tabs.connect("currentChanged(int)", lambda index: self._changed())
         self._say()
 
     def _makeSceneTab(self) -> None:
         page = qt.QWidget()
         column = qt.QVBoxLayout(page)
+        column.setContentsMargins(4, 4, 4, 4)
         buttons = qt.QHBoxLayout()
         column.addLayout(buttons)
         self.addFromSceneButton = _button(buttons, _("Add from scene"), "addFromSceneButton")
@@ -68,23 +70,6 @@ class CohortBuilder:
         column.addWidget(self.hint)
         self.segments = SegmentTable(column, self._mappingChanged)
         self.tabs.addTab(page, _("In the scene"))
-
-    def _makeFilesTab(self) -> None:
-        page = qt.QWidget()
-        column = qt.QVBoxLayout(page)
-        self.pathEdit = ctk.ctkPathLineEdit()
-        self.pathEdit.objectName = "cohortPathEdit"
-        self.pathEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Files
-        self.pathEdit.nameFilters = ["CSV (*.csv *.tsv *.txt)"]
-        self.pathEdit.settingKey = "DeepTranslate/CohortPath"
-        column.addWidget(self.pathEdit)
-        self.filesLabel = qt.QLabel()
-        self.filesLabel.objectName = "cohortFilesLabel"
-        self.filesLabel.wordWrap = True
-        column.addWidget(self.filesLabel)
-        column.addStretch(1)
-        self.pathEdit.connect("currentPathChanged(QString)", lambda path: self._changed())
-        self.tabs.addTab(page, _("Folder or CSV"))
 
     def setRecipe(self, recipe: Recipe | None) -> None:
         """Tell which labels there are and in which plane slices are counted; None: not known."""
@@ -114,11 +99,7 @@ class CohortBuilder:
             CohortError: Nothing is chosen, or a row cannot be used; the message names it.
         """
         if self.tabs.currentIndex == _FILES:
-            path = self.pathEdit.currentPath.strip()
-            if not path:
-                raise CohortError("Choose a folder of subjects or a CSV.")
-            read_cohort(path)
-            return path
+            return self.files.cohort()
         pairs = self.pairs()
         checkPairs(pairs)
         return pairs
@@ -163,7 +144,7 @@ class CohortBuilder:
         self._restoring = True
         self.cases.clear()
         self.segments.chosen = {}
-        self.pathEdit.currentPath = ""
+        self.files.setPath("")
         self.tabs.currentIndex = _SCENE
         self._restoring = False
         self.refresh()
@@ -186,7 +167,7 @@ class CohortBuilder:
             )
         state = {
             "source": self.tabs.currentIndex,
-            "path": self.pathEdit.currentPath,
+            "path": self.files.path,
             "rows": rows,
             "segments": self.segments.chosen,
         }
@@ -208,7 +189,7 @@ class CohortBuilder:
                     split if split in PARTS else None,
                 )
             self.segments.chosen = dict(state.get("segments", {}))
-            self.pathEdit.currentPath = str(state.get("path", ""))
+            self.files.setPath(str(state.get("path", "")))
             self.tabs.currentIndex = _FILES if state.get("source") == _FILES else _SCENE
         finally:
             self._restoring = False
@@ -225,14 +206,20 @@ class CohortBuilder:
         return [segmentsOf(target) for target in sorted(targets, key=lambda node: node.GetID())]
 
     def _find(self, row: Row) -> None:
-        row.found, row.foundProblem = None, ""
         recipe = self._recipe
         if recipe is None or recipe.target.kind != "labels":
+            row.found, row.foundIn = None, None
             row.foundProblem = _("All slices count where none is named.")
             return
-        if row.volumeNode is None or row.targetNode is None:
+        row.foundProblem = CaseTable.nodeProblem(row)
+        if row.volumeNode is None or row.targetNode is None or row.foundProblem:
+            row.found, row.foundIn = None, None
             return
         pair = self._pair(row, None)
+        state = stateOf(pair, recipe)
+        if row.found is not None and row.foundIn == state:
+            return
+        row.found, row.foundIn = None, state
         if pair.values == {}:
             automatic = matchSegments(segmentsOf(row.targetNode), recipe.target.labels)
             row.foundProblem = _("No segment is a label of the recipe.") if not automatic else ""
@@ -270,7 +257,7 @@ class CohortBuilder:
 
     def _say(self) -> None:
         self.hint.text = self._sceneText()
-        self.filesLabel.text = self._filesText()
+        self.files.refresh()
 
     def _sceneText(self) -> str:
         rows = self.cases.rows
@@ -285,39 +272,30 @@ class CohortBuilder:
             if (problem := CaseTable.problem(row) or self._incomplete(row))
         ]
         if problems:
-            return "\n".join(problems[:3])
+            more = len(problems) - _NAMED_PROBLEMS
+            further = [_("... and {n} more.").format(n=more)] if more > 0 else []
+            return "\n".join([*problems[:_NAMED_PROBLEMS], *further])
         people = len({row.subject for row in rows})
         slices = sum(len(row.chosenSlices() or row.found or ()) for row in rows)
         text = _("{cases} images of {people} people").format(cases=len(rows), people=people)
-        return text + (_(", {slices} labelled slices.").format(slices=slices) if slices else ".")
+        if not slices:
+            return f"{text}."
+        return text + _(
+            ", {slices} labelled slices: those in which anything is marked. What is not marked in "
+            "them is taught as background."
+        ).format(slices=slices)
 
     def _incomplete(self, row: Row) -> str:
         if row.volumeNode is None:
             return _("choose a volume.")
         if row.targetNode is None:
             return _("choose what to learn from.")
+        if problem := CaseTable.nodeProblem(row):
+            return problem
         return row.foundProblem if row.found is None and self._forLabels() else ""
 
     def _forLabels(self) -> bool:
         return self._recipe is not None and self._recipe.target.kind == "labels"
-
-    def _filesText(self) -> str:
-        path = self.pathEdit.currentPath.strip()
-        if not path:
-            return _(
-                "A folder with one folder a person, each with an image and its labels; an nnU-Net "
-                "data set; or a CSV with the columns subject, image, labels and, where needed, "
-                "slices and split."
-            )
-        try:
-            cohort = read_cohort(Path(path))
-        except (CohortError, OSError) as error:
-            return str(error)
-        return _("{cases} images of {people} people: {names}").format(
-            cases=len(cohort.cases),
-            people=len(cohort.subjects),
-            names=", ".join(cohort.subjects[:8]) + (" ..." if len(cohort.subjects) > 8 else ""),
-        )
 
 
 def _rolesOf(parameterNode: Any) -> list[str]:

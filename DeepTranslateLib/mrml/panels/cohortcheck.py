@@ -9,9 +9,12 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort.case import slices_to_text
+from DeepTranslateLib.jobs import JobError
+from DeepTranslateLib.mrml.cohortcache import CohortCache
 from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.panels.jobprogress import JobProgress
-from DeepTranslateLib.mrml.panels.jobslot import JobSlot
+from DeepTranslateLib.mrml.panels.jobslot import JobSlot, Say
+from DeepTranslateLib.mrml.panels.trainingtexts import exportingText
 from DeepTranslateLib.mrml.trainingaids import startCheck
 from DeepTranslateLib.recipe import Recipe
 
@@ -26,6 +29,8 @@ class CohortCheck:
         parentLayout: Layout that everything is added to.
         slot: Runs the job.
         inputs: Returns recipe and cohort; raises ValueError where one cannot be used.
+        cache: Keeps the images that are exported.
+        onFaulty: Called without arguments when another job was refused for faults shown here.
     """
 
     def __init__(
@@ -33,8 +38,12 @@ class CohortCheck:
         parentLayout: Any,
         slot: JobSlot,
         inputs: Callable[[], tuple[Recipe, str | list[Pair]]],
+        cache: CohortCache,
+        onFaulty: Callable[[], None],
     ) -> None:
         self._slot = slot
+        self._cache, self._onFaulty = cache, onFaulty
+        self._isFaulty = False
         self._inputs = inputs
         self._remarks: list[tuple[str, str]] = []
         self.button = qt.QPushButton(_("Check images"))
@@ -77,13 +86,32 @@ class CohortCheck:
         self.table.visible = self.split.visible = False
         self.progress.start(_("Checking the images"))
         self._slot.begin(
-            lambda **callbacks: startCheck(*self._inputs(), **callbacks),
+            lambda **callbacks: startCheck(*self._inputs(), cache=self._cache, **callbacks),
             self._say,
             onFinished=self._show,
             onEvent=self._hear,
             onStopped=lambda: self._say(_("The check was cancelled.")),
             onEnded=self.progress.finish,
         )
+
+    def explain(self, error: JobError, say: Say) -> bool:
+        """Point to the table here where another job failed for the cohort's faults.
+
+        Returns:
+            Whether it did; `runIfFaulty` fills the table when that job has ended.
+        """
+        message, _line, table = str(error).partition("\n")
+        self._isFaulty = bool(table)
+        if self._isFaulty:
+            say(message + " " + _("They are listed in section 3."))
+            self._onFaulty()
+        return self._isFaulty
+
+    def runIfFaulty(self) -> None:
+        """Check the images if `explain` found that they have faults."""
+        if self._isFaulty:
+            self._isFaulty = False
+            self.run()
 
     def clear(self) -> None:
         """Forget the last check."""
@@ -97,8 +125,7 @@ class CohortCheck:
 
     def _hear(self, event: dict[str, Any]) -> None:
         if event["event"] == "exporting":
-            stage = _("Reading {subject}").format(subject=event["subject"] or _("images"))
-            self.progress.update(stage, event["done"], event["total"])
+            self.progress.update(exportingText(event), event["done"], event["total"])
         elif event["event"] == "progress":
             self.progress.update(_("Checking"), event["done"], event["total"], _("images"))
         elif event["event"] == "warning":

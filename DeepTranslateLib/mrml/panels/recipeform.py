@@ -11,8 +11,9 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
+from DeepTranslateLib.mrml.panels.fieldeditors import FieldEditor
 from DeepTranslateLib.mrml.panels.labelseditor import LabelsEditor
-from DeepTranslateLib.mrml.panels.recipefields import FieldEditor, editorFor, tipOf, titleOf
+from DeepTranslateLib.mrml.panels.recipefields import editorFor, tipOf, titleOf
 from DeepTranslateLib.recipe import Input, Recipe, Target
 
 Place = tuple[str | int, ...]
@@ -25,15 +26,23 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Augmentation", ("augmentation",)),
 )
 # Shown by others: the format's version, and what the label editor and the chooser show.
-_LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",)}
+_PROBABILITY = "_probability"
+_LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",), ("inputs",)}
+# By the field's name, or by its part and name where several parts have one of that name.
 _TITLES = {
+    "network.name": "Architecture",
+    "method.name": "Method",
+    "optimizer.name": "Optimizer",
+    "context": "Slices seen on each side",
+    "dimension": "Dimensions",
+    "warmup_epochs": "Warm-up epochs",
     "ema": "Average of weights",
     "window": "Intensity window",
     "spacing": "Pixel size",
     "spacing_tolerance": "Pixel size tolerance",
     "norm": "Normalisation",
     "monitor": "Best epoch by",
-    "patience": "Stop after no gain for",
+    "patience": "Stop without gain after (epochs)",
     "ignore": "Value to ignore",
     "range": "Range of values",
     "noise_sd": "Noise SD",
@@ -85,10 +94,7 @@ class RecipeForm:
         labels = content["target"]["kind"] == "labels"
         self.labels.setLabels(content["target"]["labels"])
         for place, editor in self.editors.items():
-            value: Any = content
-            for key in place:
-                value = value[key]
-            editor.setValue(value)
+            editor.setValue(_valueAt(content, place))
         self.groups[_("Labels")].visible = labels
         for name in ("units", "range"):
             self._setRowVisible(("target", name), not labels)
@@ -126,22 +132,36 @@ class RecipeForm:
         return form
 
     def _addFields(self, form: Any, cls: type, place: Place) -> None:
+        """Add a row for each field; how often something happens stands beside what happens."""
         hints = typing.get_type_hints(cls)
-        for field in dataclasses.fields(cls):
+        chance: tuple[str, Any] | None = None
+        fields = dataclasses.fields(cls)
+        for field, following in zip(fields, (*fields[1:], None), strict=True):
             where = (*place, field.name)
             if where in _LEFT_OUT or where == ("inputs", 0, "name"):
+                continue
+            if dataclasses.is_dataclass(hints[field.name]):
+                if place:  # those of the recipe have groups of their own
+                    self._addFields(form, hints[field.name], where)
                 continue
             editor = editorFor(field, hints[field.name], self._reporter(where))
             if editor is None:
                 continue
-            unit = field.metadata.get("unit", "")
-            title = _(_TITLES.get(field.name, titleOf(field.name)))
-            label = qt.QLabel(f"{title} ({unit}):" if unit else f"{title}:")
-            label.toolTip = editor.widget.toolTip = tipOf(field)
-            editor.widget.objectName = "_".join(str(key) for key in where)
-            form.addRow(label, editor.widget)
             self.editors[where] = editor
-            self._rows[where] = (label, editor.widget)
+            editor.widget.objectName = "_".join(str(key) for key in where)
+            editor.widget.toolTip = tipOf(field)
+            kind = field.name.removesuffix(_PROBABILITY)
+            if kind != field.name and following is not None and following.name.startswith(kind):
+                chance = (kind, editor.widget)
+                continue
+            widget = editor.widget
+            if chance is not None and field.name.startswith(chance[0]):
+                widget = _beside(widget, chance[1])
+            chance = None
+            label = qt.QLabel(_labelText(field, place))
+            label.toolTip = tipOf(field)
+            form.addRow(label, widget)
+            self._rows[where] = (label, widget)
 
     def _reporter(self, place: Place) -> Callable[[Any], None]:
         return lambda value: self._onEdited(place, value)
@@ -151,3 +171,29 @@ class RecipeForm:
             (self._hidden.discard if visible else self._hidden.add)(place)
             for widget in self._rows[place]:
                 widget.visible = visible
+
+
+def _valueAt(content: Any, place: Place) -> Any:
+    for key in place:
+        content = content[key]
+    return content
+
+
+def _labelText(field: dataclasses.Field[Any], place: Place) -> str:
+    name = f"{place[-1]}.{field.name}" if place else field.name
+    title = _(_TITLES.get(name) or _TITLES.get(field.name) or titleOf(field.name))
+    unit = field.metadata.get("unit", "")
+    return f"{title} ({unit}):" if unit else f"{title}:"
+
+
+def _beside(widget: Any, chance: Any) -> Any:
+    """Put how often something happens at the right of what happens."""
+    holder = qt.QWidget()
+    row = qt.QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(widget, 3)
+    label = qt.QLabel(_("how often:"))
+    label.toolTip = _("Part of the changed slices in which it takes part, from 0 to 1.")
+    row.addWidget(label)
+    row.addWidget(chance, 1)
+    return holder

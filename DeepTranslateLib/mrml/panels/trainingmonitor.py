@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.panels.jobprogress import Pace, durationText
+from DeepTranslateLib.mrml.panels.trainingtexts import exportingText
 from DeepTranslateLib.mrml.plots import Curves
 from DeepTranslateLib.mrml.trainingpreview import TrainingPreview
 from DeepTranslateLib.recipe import Recipe
@@ -115,9 +116,7 @@ class TrainingMonitor:
         """Show an event of the training."""
         kind = event["event"]
         if kind == "exporting":
-            subject = event["subject"]
-            text = _("Exporting {subject}").format(subject=subject) if subject else _("Starting")
-            self.status.text = text
+            self.status.text = exportingText(event)
             self._setBar(event["done"], event["total"])
         elif kind == "checking_cohort":
             self.bar.setRange(0, 0)

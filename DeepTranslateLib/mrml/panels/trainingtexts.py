@@ -67,3 +67,9 @@ def estimateText(estimate: dict[str, Any]) -> str:
         training=estimate["training_slices"], validation=estimate["validation_slices"]
     )
     return f"{text}. {slices}"
+
+
+def exportingText(event: dict[str, Any]) -> str:
+    """Return what an event of the export of nodes says."""
+    subject = event["subject"]
+    return _("Reading {subject}").format(subject=subject) if subject else _("Starting")
