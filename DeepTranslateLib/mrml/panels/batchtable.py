@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.folderitems import FileSource, findSources
+from DeepTranslateLib.mrml.panels.pathlistener import PathListener
 from DeepTranslateLib.mrml.provenance import readProvenance
 from DeepTranslateLib.mrml.translationitems import Translated
 
@@ -67,8 +68,10 @@ class BatchTable:
             row.addWidget(button)
         parentLayout.addWidget(self.widget)
         self.sourceComboBox.connect("currentIndexChanged(int)", lambda index: self.refresh())
-        self.folderEdit.connect("currentPathChanged(QString)", lambda path: self.refresh())
-        self.outputEdit.connect("currentPathChanged(QString)", lambda path: self._onChanged())
+        self._listeners = (
+            PathListener(self.folderEdit, lambda path: self.refresh()),
+            PathListener(self.outputEdit, lambda path: self._onChanged()),
+        )
         self.table.connect("itemChanged(QTableWidgetItem*)", self._itemChanged)
         self.allButton.connect("clicked()", lambda: self.checkAll(True))
         self.noneButton.connect("clicked()", lambda: self.checkAll(False))

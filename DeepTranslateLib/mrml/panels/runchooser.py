@@ -14,6 +14,7 @@ from DeepTranslateLib.model import ModelError, read_model
 from DeepTranslateLib.mrml.jobs import PanelJob, newJobFolder, removeJobFolder
 from DeepTranslateLib.mrml.modellibrary import addModel
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
+from DeepTranslateLib.mrml.panels.pathlistener import PathListener
 from DeepTranslateLib.mrml.panels.trainingmonitor import epochText
 from DeepTranslateLib.mrml.runfolders import addRunModel, modelName
 from DeepTranslateLib.mrml.training import startJob
@@ -72,7 +73,7 @@ class RunChooser:
         form.addRow(_("Train up to epoch:"), _row(self.epochs, self.continueButton))
         form.addRow(_("Model of:"), self.epochCombo)
         form.addRow(_row(self.addButton, self.useButton))
-        self.pathEdit.connect("currentPathChanged(QString)", lambda path: self.refresh())
+        self._listener = PathListener(self.pathEdit, lambda path: self.refresh())
         self.refresh()
 
     def open(self, folder: str | Path) -> None:

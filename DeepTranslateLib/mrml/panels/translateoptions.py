@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.mrml.jobs import WORKER_PYTHON_SETTING, shutDown
 from DeepTranslateLib.mrml.modellibrary import modelsFolder, setModelsFolder
+from DeepTranslateLib.mrml.panels.pathlistener import PathListener
 
 DEVICE_SETTING = "DeepTranslate/Device"
 
@@ -58,8 +59,10 @@ class TranslateOptions:
         workerPythonEdit.filters = ctk.ctkPathLineEdit.Files
         workerPythonEdit.currentPath = settings.value(WORKER_PYTHON_SETTING, "") or ""
         deviceComboBox.connect("currentIndexChanged(int)", self._deviceChanged)
-        modelsFolderEdit.connect("currentPathChanged(QString)", self._modelsFolderChanged)
-        workerPythonEdit.connect("currentPathChanged(QString)", self._workerPythonChanged)
+        self._listeners = (
+            PathListener(modelsFolderEdit, self._modelsFolderChanged),
+            PathListener(workerPythonEdit, self._workerPythonChanged),
+        )
 
     @property
     def device(self) -> str:
