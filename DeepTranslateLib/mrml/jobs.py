@@ -149,6 +149,9 @@ class PanelJob:
                     self._onEvent(event)
             if state != "running":
                 self._timer.stop()
+                # PythonQt counts a connection as a use: what the callbacks know, such as nodes
+                # with their voxels, would stay in memory as long as the timer.
+                self._timer.deleteLater()
                 _state.listeners.discard(self)
                 _state.running.discard(self._job)
                 if not self._isReleased:

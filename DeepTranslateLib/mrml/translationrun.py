@@ -217,6 +217,8 @@ class Translation:
             slicer.mrmlScene.RemoveObserver(self._sceneObserver)
             self._sceneObserver = None
         self.isRunning = False
+        # Its connection would keep this object, and with it every node, alive.
+        self._timer.deleteLater()
         self._onFinished(self.outcomes)
 
     def _fillTable(self) -> None:
