@@ -62,7 +62,8 @@ class TrainingPreview:
         Args:
             plane: The recipe's plane.
         """
-        if not self.nodes or self._views:
+        layoutManager = slicer.app.layoutManager()
+        if not self.nodes or self._views or layoutManager is None:  # None: no main window
             return
         self._coverings = [
             display
@@ -71,7 +72,6 @@ class TrainingPreview:
         ]
         for display in self._coverings:
             display.SetVisibility2D(False)
-        layoutManager = slicer.app.layoutManager()
         bounds = [0.0] * 6
         self.nodes["input"].GetRASBounds(bounds)
         middle = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
