@@ -2,6 +2,8 @@
 
 Fixtures, with the same meaning in both:
 
+- `usersSettings` (always): the settings of this extension are those of a new user, and what they
+  were afterwards.
 - `cleanScene` (always): an empty scene; on the host, a slot that raised fails the test (in the
   application `--testing` does that).
 - `panel`: function from a module's name to its widget, shown as when a user selects the module.
@@ -48,8 +50,26 @@ def inApplication():
     return IN_APPLICATION
 
 
+def ourSettings():
+    settings = slicer.app.userSettings()
+    return [key for key in settings.allKeys() if key.startswith("DeepTranslate/")]
+
+
 @pytest.fixture(autouse=True)
-def cleanScene():
+def usersSettings():
+    settings = slicer.app.userSettings()
+    before = {key: settings.value(key) for key in ourSettings()}
+    for key in before:
+        settings.remove(key)
+    yield
+    for key in ourSettings():
+        settings.remove(key)
+    for key, value in before.items():
+        settings.setValue(key, value)
+
+
+@pytest.fixture(autouse=True)
+def cleanScene(usersSettings):
     slicer.mrmlScene.Clear(0)
     if not IN_APPLICATION:
         pythonqt.slotErrors.clear()

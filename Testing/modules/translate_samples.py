@@ -64,12 +64,13 @@ def volumeNode(name="CT", seed=50, array=None):
 
 @functools.lru_cache
 def _folder():
-    return Path(tempfile.mkdtemp(prefix="translate-tests-"))
+    # It is removed at the end of Python, or of this.
+    return tempfile.TemporaryDirectory(prefix="translate-tests-")
 
 
 @functools.lru_cache
 def _model(kind):
-    folder = _folder() / kind
+    folder = Path(_folder().name) / kind
     for seed in range(3):
         image, labels = voxels(seed)
         subject = folder / "cohort" / f"subject{seed}"
