@@ -1,6 +1,7 @@
 """CTK's widgets for files and folders."""
 
 import os
+import re
 
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -61,16 +62,20 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self._browse = QtWidgets.QToolButton()
         self._browse.text = "..."
         row(self, self._box, self._browse)
-        self._valid = True
+        self._valid = False
         self._box.editTextChanged.connect(self._changed)
         self._browse.clicked.connect(lambda *_: self.browse())
 
     def _changed(self, text):
-        self.currentPathChanged.emit(text)
-        valid = not text or os.path.exists(text) or not self.filters & (self.Readable | self.Dirs)
-        if valid != self._valid:
-            self._valid = valid
-            self.validInputChanged.emit(valid)
+        # As CTK: what its validator does not accept is not told, such as no path at all, and
+        # folders where there are name filters.
+        endings = re.findall(r"\*(\.\w+)", " ".join(self.nameFilters))
+        isAcceptable = text.endswith(tuple(endings)) if endings else bool(text)
+        if isAcceptable:
+            self.currentPathChanged.emit(text)
+        if isAcceptable != self._valid:
+            self._valid = isAcceptable
+            self.validInputChanged.emit(isAcceptable)
 
     def _put(self, value):
         if value != self._box.currentText:
