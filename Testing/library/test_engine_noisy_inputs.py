@@ -14,10 +14,11 @@ from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.engine.augment_preview import augmented
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.estimate import estimate
-from DeepTranslateLib.engine.learner import augmented_slices
+from DeepTranslateLib.engine.learner import Learner, augmented_slices
 from DeepTranslateLib.engine.noise import NoiseError
 from DeepTranslateLib.engine.noisy_inputs import noisy_images, noisy_selections
 from DeepTranslateLib.engine.run import train
+from DeepTranslateLib.engine.sampling import random_state
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import Noise, Recipe, RecipeError, recipe_from_json
@@ -140,6 +141,26 @@ def test_clean_images_alone_are_a_cohort_to_learn_denoising_from(tmp_path: Path)
     images = [row["image"] for part in ("training", "validation") for row in named[part]]
     assert sorted(Path(image).name for image in images) == ["ct0.nrrd", "ct1.nrrd", "ct2.nrrd"]
     assert not (tmp_path / "run" / "cache").exists()
+
+
+def test_a_network_learns_to_take_the_noise_away(tmp_path: Path) -> None:
+    made = volume_recipe(
+        noise={"kind": "gaussian", "level": 100},
+        augmentation=STILL,
+        network={"levels": 3, "channels": 8},
+        optimizer={"learning_rate": 0.003},
+    )
+    case = Case("one", clean(side=32), clean(side=32))
+    selections = [Selection(case, None)]
+    training = SliceSet(selections, made, tmp_path).slices
+    fixed = SliceSet(noisy_selections(selections, made, tmp_path), made, tmp_path).slices
+    noise = torch.stack([(piece.image - piece.target) ** 2 for piece in fixed]).mean()
+    learner = Learner(made, CPU)
+    learner.begin_epoch(0)
+    for step in range(300):
+        learner.step(training, random_state(0, 0, step))
+    loss, _ = learner.validate(fixed)
+    assert loss < float(noise) / 3
 
 
 def test_a_run_is_the_same_each_time(tmp_path: Path) -> None:
