@@ -9,7 +9,12 @@ from augmentation_samples import EFFECTS, NEW, SIZE, assert_share, changes, ever
 from engine_samples import blobs, labels_recipe, lps_affine, volume_recipe
 
 from DeepTranslateLib.engine.augment_preview import augmented
-from DeepTranslateLib.engine.augmentation import Change, apply_changes, sample_change
+from DeepTranslateLib.engine.augmentation import (
+    Change,
+    apply_changes,
+    perspective,
+    sample_change,
+)
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Augmentation, RecipeError, recipe_from_json
 from DeepTranslateLib.schema import to_json
@@ -152,3 +157,21 @@ def test_kinds_that_take_0_for_air_need_a_window(kind: str) -> None:
         recipe_from_json(content)
     content["augmentation"][f"{kind}_probability"] = 0
     assert recipe_from_json(content).preprocessing.window is None
+
+
+def test_the_draws_of_recipes_without_new_kinds_are_those_they_always_had() -> None:
+    # A run that was begun before there were more kinds goes on with the same changes.
+    change = sample_change(Augmentation(), SIZE, np.random.default_rng(9))
+    rng = np.random.default_rng(9)
+    seed, _ = int(rng.integers(2**62)), rng.random()
+    angle = np.deg2rad(rng.uniform(-70, 70))
+    x, y = rng.uniform(-30, 30, 2)
+    flips = [-1.0 if rng.random() < 0.5 else 1.0 for _ in range(2)]
+    corners = np.array([[-256, -256], [256, -256], [256, 256], [-256, 256.0]])
+    slant = perspective(corners, corners + rng.uniform(-30, 30, (4, 2)))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix, shift = np.eye(3), np.eye(3)
+    matrix[:2, :2] = np.diag(flips) @ turn
+    shift[:2, 2] = -x, -y
+    assert change.homography == pytest.approx(matrix @ shift @ slant)
+    assert (change.noise_seed, change.noise_sd) == (seed, rng.uniform(0, 0.1))
