@@ -174,6 +174,8 @@ def _connect(self, *args):
         return connectSignal(self, *args)
     if len(args) == 3 and isinstance(args[0], str):  # signal, receiver, "slot()"
         return connectSignal(self, args[0], getattr(args[1], args[2].partition("(")[0]))
+    if len(args) == 3 and args[0] is self:  # PySide itself, in QTimer.singleShot
+        return connectSignal(self, args[1].lstrip("2"), args[2])
     raise TypeError("connect(signal, callable) or connect(signal, receiver, slot)")
 
 
