@@ -15,6 +15,7 @@ from typing import Any
 
 import DeepTranslateLib
 from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
 from DeepTranslateLib.cli.failures import STOPPED, explain
 from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
 
@@ -143,6 +144,14 @@ def parser() -> argparse.ArgumentParser:
         help="for PSNR and SSIM; default: the recipe's, or the reference's",
     )
 
+    add_cross_validate_arguments(
+        commands.add_parser(
+            "cross-validate",
+            parents=[common, device],
+            help="train and measure with each subject held out once, beside a trivial baseline",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     add_noise_arguments(
         commands.add_parser(
             "add-noise",

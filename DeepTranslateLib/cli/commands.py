@@ -93,6 +93,13 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     return evaluate_files(options, console)
 
 
+def cross_validate(options: argparse.Namespace, console: Console) -> int:
+    """Train and measure with each subject held out once."""
+    from DeepTranslateLib.cli.crossvalidate import cross_validate_cohort
+
+    return cross_validate_cohort(options, console)
+
+
 def add_noise(options: argparse.Namespace, console: Console) -> int:
     """Add noise to an image."""
     from DeepTranslateLib.cli.noise import add_noise_to_file

@@ -1,0 +1,182 @@
+"""The command `cross-validate`: each subject is held out once and measured."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from DeepTranslateLib.cli.console import Console, finite
+from DeepTranslateLib.cli.failures import DONE
+
+_DESCRIPTION = """Train on all subjects but those of a fold and measure these, for each fold.
+
+Every subject is held out once, with all its images; leave one out by giving as many folds as there
+are subjects. The table has a trivial baseline beside the network: each pixel by its intensity
+alone. With --slices it has rows for each number of labelled slices to learn from (training and
+validation together), nested subsets spread over the subjects, with the same held-out subjects.
+
+Given again, the command goes on where it ended; finished folds are not repeated, and more --seeds
+or --slices are added to what is there. See docs/validation.md."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.description = _DESCRIPTION
+    parser.add_argument(
+        "--recipe", required=True, metavar="NAME_OR_FILE", help="built-in, or a JSON file"
+    )
+    parser.add_argument("--cohort", type=Path, required=True, metavar="FOLDER_OR_CSV")
+    parser.add_argument("--folds", type=_numbered(2), required=True, metavar="K", help="from 2")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--seeds", type=_list_from(0), metavar="N,N,...", help="default: the recipe's"
+    )
+    parser.add_argument(
+        "--slices",
+        type=_list_from(2),
+        metavar="N,N,...",
+        help="labelled slices to learn from, such as 165,84,42,17,10,5; default: all",
+    )
+    parser.add_argument("--epochs", type=_numbered(1), metavar="N", help="default: the recipe's")
+    parser.add_argument(
+        "--jobs", type=_numbered(1), default=1, metavar="N", help="folds at a time; default: 1"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="DIR", help="of another cross-validation, for tests"
+    )
+
+
+def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
+    """Train and measure all folds, write the tables, show the summary."""
+    from DeepTranslateLib.cli.commands import stop_signals
+    from DeepTranslateLib.cohort import read_cohort
+    from DeepTranslateLib.recipe import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    if options.epochs is not None:
+        recipe = recipe.with_training(epochs=options.epochs)
+    cohort = read_cohort(options.cohort)
+    from DeepTranslateLib.engine import crossvalidation_tables as tables
+    from DeepTranslateLib.engine.comparison import ComparisonError
+    from DeepTranslateLib.engine.crossvalidation import cross_validate
+
+    # Before hours of training, not after.
+    other = None if options.compare is None else tables.read_results(options.compare)
+    runs = options.folds * len(options.seeds or (0,)) * len(options.slices or (0,))
+    with _progress(console, runs, recipe.training.epochs) as sink, stop_signals() as stopped:
+        rows = cross_validate(
+            recipe,
+            cohort,
+            options.folds,
+            options.output,
+            seeds=options.seeds,
+            slices=options.slices,
+            device=options.device,
+            jobs=options.jobs,
+            sink=sink,
+            should_stop=stopped,
+        )
+    compared: list[dict[str, Any]] = []
+    if other is not None:
+        names = (str(options.output), str(options.compare))
+        try:
+            compared = tables.compare(tables.case_rows(rows, recipe.target.kind), other, names)
+        except ComparisonError as error:
+            console.warn(str(error))
+    content = tables.write_tables(options.output, recipe, rows, compared)
+    head, cells = tables.summary_cells(content["summary"], recipe.target.kind)
+    console.table(head, cells)
+    console.say("\nMedian (lowest to highest) over cases.")
+    _show_comparison(console, compared)
+    console.say(f"\nTables: {options.output / tables.SUMMARY_FILE}, cases.csv, folds.csv")
+    console.result(
+        {
+            "output": str(options.output),
+            "kind": recipe.target.kind,
+            "summary": finite(content["summary"]),
+            "comparison": finite(compared),
+        }
+    )
+    return DONE
+
+
+@contextmanager
+def _progress(
+    console: Console, runs: int, epochs: int
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A listener that shows how far all trainings are."""
+    done: dict[tuple[Any, ...], float] = {}
+
+    def show(record: dict[str, Any]) -> None:
+        console.event(record)
+        run, kind = record["run"], record["event"]
+        key = (run["slices"], run["seed"], run["fold"])
+        slices = "" if run["slices"] is None else f"{run['slices']} slices, "
+        name = f"{slices}seed {run['seed']}, fold {run['fold']}"
+        if kind == "warning":
+            console.warn(f"{record['subject']}: {record['message']}")
+        elif kind == "epoch":
+            done[key] = (record["epoch"] + 1) / epochs
+        elif kind == "measured":
+            done[key] = 1.0
+            console.say(f"{name}: measured {', '.join(record['subjects'])}")
+        console.advance_to(sum(done.values()), name)
+
+    with console.progress("Folds", runs):
+        yield show
+
+
+def _show_comparison(console: Console, compared: list[dict[str, Any]]) -> None:
+    if not compared:
+        return
+    console.say(f"\n{compared[0]['first']} beside {compared[0]['second']}, by subject:")
+    columns = ["slices", "label", "metric", ">subjects", ">first", ">second", ">p", ">after Holm"]
+    console.table(
+        columns,
+        [
+            [
+                "all" if row["slices_learnt"] is None else str(row["slices_learnt"]),
+                row["label"],
+                row["metric"],
+                str(row["subjects"]),
+                f"{row['first_median']:.4g}",
+                f"{row['second_median']:.4g}",
+                f"{row['p']:.3g}",
+                f"{row['corrected_p']:.3g}",
+            ]
+            for row in compared
+        ],
+    )
+
+
+def _numbered(minimum: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if value < minimum:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {minimum}, found '{text}'"
+            )
+        return value
+
+    return number
+
+
+def _list_from(minimum: int) -> Callable[[str], tuple[int, ...]]:
+    def numbers(text: str) -> tuple[int, ...]:
+        try:
+            values = tuple(int(piece) for piece in text.split(","))
+        except ValueError:
+            values = ()
+        if not values or min(values) < minimum:
+            raise argparse.ArgumentTypeError(
+                f"expected whole numbers from {minimum}, with commas between, found '{text}'"
+            )
+        return tuple(dict.fromkeys(values))
+
+    return numbers

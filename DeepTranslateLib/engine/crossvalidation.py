@@ -1,0 +1,253 @@
+"""Cross-validation: each subject is held out once and measured with a model that never saw it.
+
+The folder holds `plan.json` (who is held out in which fold), a run folder for each training, named
+such as `seed_0/fold_2` or `slices_17/seed_0/fold_2`, each with `held_out.json` once its fold is
+measured, and the tables of `engine.crossvalidation_tables`. The same call goes on after a kill;
+with more seeds or numbers of slices it adds theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from DeepTranslateLib.atomic import atomic_file
+from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection
+from DeepTranslateLib.cohort.check import check_cohort, faults_table
+from DeepTranslateLib.cohort.folds import (
+    Fold,
+    labelled_slices,
+    subject_folds,
+    with_fewer_slices,
+)
+from DeepTranslateLib.engine.baseline import IntensityBaseline
+from DeepTranslateLib.engine.device import choose_device
+from DeepTranslateLib.engine.foldprocesses import in_processes
+from DeepTranslateLib.engine.heldout import json_numbers, measure_held_out
+from DeepTranslateLib.engine.noisy_inputs import noisy_selections
+from DeepTranslateLib.engine.run import train
+from DeepTranslateLib.engine.training import TrainingError
+from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.jobs import EventSink
+from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.schema import to_json
+
+PLAN_FILE, HELD_OUT_FILE = "plan.json", "held_out.json"
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One training of a cross-validation, and the measurement of those it never saw.
+
+    Attributes:
+        recipe: With the run's seed.
+        fold: Who is held out.
+        slices: Labelled slices to learn from, training and validation together; None: all.
+        folder: Of the training.
+        device: "auto", "cpu", "cuda" or "mps".
+        noise_seed: Of the noise that clean images of held-out subjects receive.
+    """
+
+    recipe: Recipe
+    fold: Fold
+    slices: int | None
+    folder: Path
+    device: str
+    noise_seed: int
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether nothing is left to do."""
+        return (self.folder / HELD_OUT_FILE).is_file()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What tells this run from the others: `slices`, `seed` and `fold`."""
+        seed = self.recipe.training.seed
+        return {"slices": self.slices, "seed": seed, "fold": self.fold.number}
+
+
+def cross_validate(
+    recipe: Recipe,
+    cohort: Cohort,
+    folds: int,
+    folder: str | Path,
+    *,
+    seeds: Sequence[int] | None = None,
+    slices: Sequence[int] | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    sink: EventSink | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[dict[str, Any]]:
+    """Train each fold and measure its held-out subjects; go on where the folder holds a part.
+
+    The folds are drawn by the recipe's seed and are the same for all seeds and numbers of slices.
+
+    Args:
+        recipe: What to train.
+        cohort: On what; those named "test" are left out.
+        folds: How many; the number of subjects to leave one out at a time.
+        folder: Created where it does not exist.
+        seeds: Of the trainings and of the subsets of slices; default: the recipe's.
+        slices: Numbers of labelled slices to learn from; default: all there are.
+        device: "auto", "cpu", "cuda" or "mps".
+        jobs: Folds at a time, each in a process of its own if more than one.
+        sink: Called with each event; those of trainings have `slices`, `seed` and `fold`, too.
+        should_stop: Asked after each step.
+
+    Returns:
+        The rows of `engine.heldout.measure_held_out` with `slices_learnt`, `seed` and `fold`.
+
+    Raises:
+        CohortError: The cohort has faults, or too few subjects or slices.
+        TrainingError: A training diverged, or the folder holds another cross-validation.
+        Stopped: It was asked to stop; what is finished is kept.
+    """
+    folder = Path(folder)
+    choose_device(device)
+    if recipe.noise.kind is not None:
+        cohort = cohort.with_clean_targets()
+    divided = subject_folds(cohort, folds, recipe.training.seed)
+    _check(cohort, recipe)
+    for count in slices or ():
+        for fold in divided:
+            with_fewer_slices(fold.learning, count, recipe)
+    _keep_plan(folder / PLAN_FILE, recipe, divided)
+    runs = [
+        FoldRun(
+            recipe.with_training(seed=seed),
+            fold,
+            count,
+            folder / _place(count, seed, fold),
+            device,
+            recipe.training.seed,
+        )
+        for count in slices or (None,)
+        for seed in (seeds if seeds is not None else (recipe.training.seed,))
+        for fold in divided
+    ]
+    waiting = [run for run in runs if not run.is_measured]
+    if jobs > 1 and len(waiting) > 1:
+        in_processes(run_fold, waiting, min(jobs, len(waiting)), sink, should_stop)
+    else:
+        for run in waiting:
+            run_fold(run, sink, should_stop)
+    return [row for run in runs for row in read_rows(run)]
+
+
+def run_fold(
+    run: FoldRun,
+    sink: EventSink | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train one fold, or go on with it, and measure those it held out."""
+
+    def pass_on(record: dict[str, Any]) -> None:
+        if sink is not None:
+            sink({**record, "run": run.about})
+
+    learning = run.fold.learning
+    if run.slices is not None:
+        learning = with_fewer_slices(learning, run.slices, run.recipe, run.recipe.training.seed)
+    model = train(run.recipe, learning, run.folder, run.device, pass_on, should_stop)
+    pass_on({"event": "measuring", "subjects": list(run.fold.held_out)})
+    cache = run.folder / "cache"
+    try:
+        learnt = _selections(learning.cases, run, cache / "learning")
+        tested = _selections(run.fold.testing, run, cache / "testing")
+        baseline = IntensityBaseline(
+            model.recipe,
+            [selection.case for selection in learnt],
+            [labelled_slices(s.case, model.recipe.sampling.plane) for s in learnt],
+        )
+        translator = Translator.from_model(model, choose_device(run.device))
+        rows = measure_held_out(translator, baseline, [selection.case for selection in tested])
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+    with atomic_file(run.folder / HELD_OUT_FILE) as temporary:
+        temporary.write_text(
+            json.dumps({"rows": json_numbers(rows)}, indent=1, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
+    pass_on({"event": "measured", "subjects": list(run.fold.held_out)})
+
+
+def read_rows(run: FoldRun) -> list[dict[str, Any]]:
+    """What a fold's `held_out.json` holds, with the run that it is of."""
+    content = json.loads((run.folder / HELD_OUT_FILE).read_text(encoding="utf-8"))
+    names = {"slices": "slices_learnt", "seed": "seed", "fold": "fold"}
+    about = {names[key]: value for key, value in run.about.items()}
+    return [{**about, **row} for row in content["rows"]]
+
+
+def _selections(cases: Sequence[Case], run: FoldRun, folder: Path) -> tuple[Selection, ...]:
+    """The cases, with noise where the recipe gives it to clean images."""
+    recipe = run.recipe.with_training(seed=run.noise_seed)
+    return noisy_selections([Selection(case, case.slices) for case in cases], recipe, folder)
+
+
+def _check(cohort: Cohort, recipe: Recipe) -> None:
+    """Refuse here what would stop the third fold an hour later."""
+    cases = tuple(case for case in cohort.cases if case.split != "test")
+    faults = check_cohort(Cohort(cases, cohort.source), recipe)
+    errors = [fault for fault in faults if fault.severity == "error"]
+    if errors:
+        raise CohortError(
+            f"The cohort has {len(errors)} fault(s); nothing was trained.\n{faults_table(faults)}"
+        )
+
+
+def _place(slices: int | None, seed: int, fold: Fold) -> Path:
+    path = Path(f"seed_{seed}") / f"fold_{fold.number}"
+    return path if slices is None else f"slices_{slices}" / path
+
+
+def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
+    """Write who is held out in which fold, or compare it with what is written."""
+    plan: dict[str, Any] = {
+        "recipe": to_json(recipe),
+        "folds": [list(fold.held_out) for fold in folds],
+        "cases": sorted(_digest(case) for fold in folds for case in fold.testing),
+    }
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrainingError(
+                f"{path} is damaged ({error}). Give a new folder as output."
+            ) from error
+        what = {"recipe": "recipe", "folds": "division into folds", "cases": "images or labels"}
+        other = [name for key, name in what.items() if before.get(key) != plan[key]]
+        if other:
+            raise TrainingError(
+                f"{path.parent} holds a cross-validation with another {', another '.join(other)}. "
+                "Give a new folder as output, or the same arguments and files as before to go on."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+
+
+def _digest(case: Case) -> str:
+    """Subject and slices of a case, and a digest of its voxels, wherever its files lie."""
+    digest = hashlib.blake2b(digest_size=16)
+    for image in (case.read_image(), case.read_target()):
+        digest.update(_content(image))
+    return f"{case.subject} {case.name} {digest.hexdigest()} {case.slices or 'all'}"
+
+
+def _content(image: Image) -> bytes:
+    digest = hashlib.blake2b(f"{image.shape} {np.round(image.affine, 4).tolist()}".encode())
+    for plane in image.voxels:
+        digest.update(np.ascontiguousarray(plane, np.float32).data)
+    return digest.digest()

@@ -1,0 +1,326 @@
+"""Tables of a cross-validation: each case, each fold, and all together as median (range)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from DeepTranslateLib.atomic import atomic_file
+from DeepTranslateLib.engine.comparison import holm, median_range, wilcoxon_pairs
+from DeepTranslateLib.engine.heldout import NETWORK, json_numbers
+from DeepTranslateLib.recipe import Recipe
+
+RESULTS_FILE, SUMMARY_FILE = "cross_validation.json", "summary.md"
+# Key, heading and decimals of the metrics in the tables that people read.
+METRICS = {
+    "labels": (
+        ("dice", "Dice", 3),
+        ("sensitivity", "sensitivity", 3),
+        ("specificity", "specificity", 3),
+        ("fractional_area_difference", "area difference", 3),
+        ("hausdorff95_mm", "HD95 (mm)", 1),
+        ("average_surface_distance_mm", "ASSD (mm)", 2),
+    ),
+    "volume": (
+        ("mae", "MAE", 4),
+        ("rmse", "RMSE", 4),
+        ("psnr", "PSNR (dB)", 2),
+        ("ssim", "SSIM", 4),
+    ),
+}
+_RUN = ("slices_learnt", "seed", "fold")
+_WHAT = ("slices_learnt", "method", "label")
+
+Row = dict[str, Any]
+
+
+class ComparedError(ValueError):
+    """Two cross-validations cannot be compared; the message says why and what to do."""
+
+
+def case_rows(rows: Sequence[Mapping[str, Any]], kind: str) -> list[Row]:
+    """The rows of `cross_validate` with numbers for what JSON has none (null: NaN)."""
+    names = [name for name, _, _ in METRICS[kind]]
+    return [{**row, **{name: _number(row[name]) for name in names}} for row in rows]
+
+
+def fold_rows(rows: Sequence[Row], kind: str) -> list[Row]:
+    """A row for each run, method and label: `cases`, and of each metric median, least, largest."""
+    return _grouped(rows, ("slices_learnt", "seed", "fold", "method", "label"), kind)
+
+
+def summary_rows(rows: Sequence[Row], kind: str) -> list[Row]:
+    """A row for each number of slices, method and label, over the cases of all folds and seeds."""
+    return _grouped(rows, _WHAT, kind)
+
+
+def write_tables(
+    folder: Path,
+    recipe: Recipe,
+    rows: Sequence[Mapping[str, Any]],
+    compared: Sequence[Row] = (),
+) -> dict[str, Any]:
+    """Write `cases.csv`, `folds.csv`, `summary.csv`, `cross_validation.json` and `summary.md`.
+
+    Args:
+        folder: Of the cross-validation.
+        recipe: That was trained.
+        rows: Of `cross_validate`.
+        compared: Of `compare`.
+
+    Returns:
+        What `cross_validation.json` holds.
+    """
+    kind = recipe.target.kind
+    cases = case_rows(rows, kind)
+    folds, summary = fold_rows(cases, kind), summary_rows(cases, kind)
+    for name, table in (("cases", cases), ("folds", folds), ("summary", summary)):
+        _write_csv(folder / f"{name}.csv", table)
+    content = {
+        "recipe": recipe.name,
+        "kind": kind,
+        "units": recipe.target.units,
+        "summary": summary,
+        "folds": folds,
+        "cases": cases,
+        "comparison": list(compared),
+    }
+    _write(folder / RESULTS_FILE, json.dumps(json_numbers(content), indent=1, allow_nan=False))
+    _write(folder / SUMMARY_FILE, _markdown(recipe, cases, summary, compared))
+    return content
+
+
+def summary_cells(summary: Sequence[Row], kind: str) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the summary, median (lowest to highest)."""
+    metrics = METRICS[kind]
+    several = len({row["slices_learnt"] for row in summary}) > 1
+    head = ["slices"] * several + ["label"] * (kind == "labels") + ["method", "cases"]
+    cells = []
+    for row in summary:
+        first = [_slices(row["slices_learnt"])] * several + [row["label"]] * (kind == "labels")
+        cells.append([*first, row["method"], str(row["cases"]), *_texts(row, metrics)])
+    return head + [title for _, title, _ in metrics], cells
+
+
+def compare(rows: Sequence[Row], other: Sequence[Row], names: tuple[str, str]) -> list[Row]:
+    """Compare the networks of two cross-validations subject by subject, after Wilcoxon and Holm.
+
+    A subject's value is the mean over its seeds and images. Holm's correction is for all labels
+    and numbers of slices of one metric.
+
+    Args:
+        rows: Of `case_rows`.
+        other: Of the other cross-validation.
+        names: What the two are called.
+
+    Returns:
+        For each number of slices, label and metric that both have: `subjects`, `median` of
+        either, `statistic`, `p` and `corrected_p`.
+
+    Raises:
+        ComparedError: They share fewer than two subjects, or no label.
+        ComparisonError: SciPy is not there.
+    """
+    kind = "labels" if rows[0]["label"] else "volume"
+    if bool(rows[0]["label"]) != bool(other[0]["label"]):
+        raise ComparedError(
+            f"'{names[0]}' makes {'labels' if rows[0]['label'] else 'volumes'} and '{names[1]}' "
+            "does not. Compare two that make the same."
+        )
+    mine, theirs = _by_subject(rows), _by_subject(other)
+    found: list[Row] = []
+    for metric, _, _ in METRICS[kind]:
+        of_metric: list[Row] = []
+        for key in mine:
+            pairs = _pairs(mine[key], theirs.get(key, {}), metric)
+            if len(pairs) < 2:
+                continue
+            columns = {"first": [a for a, _ in pairs], "second": [b for _, b in pairs]}
+            (result,) = wilcoxon_pairs(columns)
+            medians = [float(np.median(values)) for values in columns.values()]
+            of_metric.append(
+                {
+                    "slices_learnt": key[0],
+                    "label": key[1],
+                    "metric": metric,
+                    "subjects": len(pairs),
+                    "first": names[0],
+                    "first_median": medians[0],
+                    "second": names[1],
+                    "second_median": medians[1],
+                    "statistic": result.statistic,
+                    "p": result.p,
+                }
+            )
+        corrected = holm([row["p"] for row in of_metric])
+        found += [{**row, "corrected_p": p} for row, p in zip(of_metric, corrected, strict=True)]
+    if not found:
+        raise ComparedError(
+            f"'{names[0]}' and '{names[1]}' share fewer than two subjects, or no label and number "
+            "of slices. Compare cross-validations of the same cohort."
+        )
+    return found
+
+
+def read_results(folder: Path) -> list[Row]:
+    """The cases of a finished cross-validation.
+
+    Raises:
+        ComparedError: The folder holds none.
+    """
+    path = folder / RESULTS_FILE
+    if not path.is_file():
+        raise ComparedError(
+            f"{folder} holds no finished cross-validation: {RESULTS_FILE} is missing. Give the "
+            "folder that an earlier one was written to."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return case_rows(content["cases"], content["kind"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ComparedError(f"{path} is damaged ({error}). Run that one again.") from error
+
+
+def _by_subject(rows: Iterable[Row]) -> dict[tuple[Any, str], dict[str, list[Row]]]:
+    found: dict[tuple[Any, str], dict[str, list[Row]]] = {}
+    for row in rows:
+        if row["method"] == NETWORK:
+            of_label = found.setdefault((row["slices_learnt"], row["label"]), {})
+            of_label.setdefault(row["subject"], []).append(row)
+    return found
+
+
+def _pairs(
+    mine: Mapping[str, Sequence[Row]], theirs: Mapping[str, Sequence[Row]], metric: str
+) -> list[tuple[float, float]]:
+    pairs = []
+    for subject in sorted(set(mine) & set(theirs)):
+        a, b = (float(np.mean([r[metric] for r in side[subject]])) for side in (mine, theirs))
+        if math.isfinite(a) and math.isfinite(b):
+            pairs.append((a, b))
+    return pairs
+
+
+def _grouped(rows: Sequence[Row], keys: Sequence[str], kind: str) -> list[Row]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    result = []
+    for values, group in groups.items():
+        found: Row = {**dict(zip(keys, values, strict=True)), "cases": len(group)}
+        for metric, _, _ in METRICS[kind]:
+            known = [row[metric] for row in group if not math.isnan(row[metric])]
+            found[metric] = float(np.median(known)) if known else math.nan
+            found[f"{metric}_lowest"] = min(known, default=math.nan)
+            found[f"{metric}_highest"] = max(known, default=math.nan)
+        result.append(found)
+    return result
+
+
+def _texts(row: Row, metrics: Sequence[tuple[str, str, int]]) -> list[str]:
+    texts = []
+    for name, _, decimals in metrics:
+        ends = [row[name], row[f"{name}_lowest"], row[f"{name}_highest"]]
+        # Of three numbers whose median is the first, the text is that of all.
+        texts.append(median_range(ends, decimals))
+    return texts
+
+
+def _markdown(
+    recipe: Recipe, cases: Sequence[Row], summary: Sequence[Row], compared: Sequence[Row]
+) -> str:
+    kind = recipe.target.kind
+    metrics = METRICS[kind]
+    seeds = len({row["seed"] for row in cases})
+    folds = len({row["fold"] for row in cases})
+    subjects = len({row["subject"] for row in cases})
+    units = f" in {recipe.target.units}" if recipe.target.units else ""
+    lines = [
+        f"# {recipe.title or recipe.name}: cross-validation",
+        "",
+        f"{subjects} subjects in {folds} folds, {seeds} seed{'s' * (seeds > 1)}. Every subject is "
+        "measured with models that never saw it, on its labelled slices at full resolution. "
+        f"Median (lowest to highest) over the cases of all seeds{units}.",
+        "",
+        *_table(*summary_cells(summary, kind)),
+        "",
+        "## Cases",
+        "",
+    ]
+    run = [key for key in _RUN if len({row[key] for row in cases}) > 1]
+    head = [*run, "subject", "image", *["label"] * (kind == "labels"), "method"]
+    cells = [
+        [
+            *(_slices(row[key]) for key in head),
+            *(median_range([row[name]], decimals).split(" ")[0] for name, _, decimals in metrics),
+        ]
+        for row in cases
+    ]
+    lines += _table([*head, *(title for _, title, _ in metrics)], cells)
+    if compared:
+        lines += ["", "## Comparison", "", *_comparison(compared)]
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(compared: Sequence[Row]) -> list[str]:
+    first, second = compared[0]["first"], compared[0]["second"]
+    least = 2.0 ** (1 - max(row["subjects"] for row in compared))
+    head = ["slices", "label", "metric", "subjects", first, second, "p", "p after Holm"]
+    cells = [
+        [
+            _slices(row["slices_learnt"]),
+            row["label"],
+            row["metric"],
+            str(row["subjects"]),
+            f"{row['first_median']:.4g}",
+            f"{row['second_median']:.4g}",
+            f"{row['p']:.3g}",
+            f"{row['corrected_p']:.3g}",
+        ]
+        for row in compared
+    ]
+    return [
+        *_table(head, cells),
+        "",
+        f"Medians over subjects; Wilcoxon's signed-rank test, two-sided, whose p is at least "
+        f"{least:.3g} with so many subjects; Holm's correction for the rows of each metric.",
+    ]
+
+
+def _table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    rows = [head, ["---"] * len(head), *cells]
+    return ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows]
+
+
+def _slices(value: Any) -> str:
+    return "all" if value is None else str(value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([_cell(row.get(name)) for name in names])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return "" if value is None else value
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")

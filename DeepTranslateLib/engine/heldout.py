@@ -1,0 +1,132 @@
+"""Held-out cases measured: labelled slices at full resolution, on the images' own grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from DeepTranslateLib.cohort import Case
+from DeepTranslateLib.cohort.case import stack_axis
+from DeepTranslateLib.cohort.folds import labelled_slices
+from DeepTranslateLib.engine.baseline import IntensityBaseline, empty_output, on_grid_of
+from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
+from DeepTranslateLib.engine.preprocessing import (
+    channels_of_values,
+    slice_stack,
+    values_of_channels,
+)
+from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.schema import to_json
+
+NETWORK = "network"
+
+
+def measure_held_out(
+    translator: Translator, baseline: IntensityBaseline, cases: Sequence[Case]
+) -> list[dict[str, Any]]:
+    """Translate and compare the labelled slices of some cases.
+
+    Returns:
+        One row for each case, method (`NETWORK` and the baseline's tables) and label: `subject`,
+        `image`, `slices` (their number), `method`, `label` ("" for volumes) and the metrics of
+        `engine.metrics.images`.
+    """
+    recipe = translator.recipe
+    rows = []
+    for case in cases:
+        image, target = case.read_image(), case.read_target()
+        chosen = labelled_slices(case, recipe.sampling.plane)
+        outputs = {
+            NETWORK: translated_slices(translator, image, chosen),
+            **baseline.translate(image, chosen),
+        }
+        for method, output in outputs.items():
+            rows += [
+                {
+                    "subject": case.subject,
+                    "image": case.name,
+                    "slices": len(chosen),
+                    "method": method,
+                    **row,
+                }
+                for row in compared_slices(output, target, recipe, chosen)
+            ]
+    return rows
+
+
+def translated_slices(translator: Translator, image: Image, slices: Sequence[int]) -> Image:
+    """Translate some slices of a volume; the others have no label, or the lowest value.
+
+    Args:
+        translator: Of any recipe.
+        image: The volume.
+        slices: Stored indices along the recipe's plane, as in `Case.slices`.
+
+    Returns:
+        On the volume's grid, as of `Translator.translate`.
+    """
+    recipe = translator.recipe
+    stack = slice_stack(image, recipe)
+    whole = empty_output(stack, recipe)
+    for indices, outputs in translator.slices(stack, [stack.index(i) for i in slices]):
+        pieces = outputs.numpy()
+        if recipe.target.kind == "labels":
+            pieces = values_of_channels(pieces, recipe)
+        for index, piece in zip(indices, pieces, strict=True):
+            stack.paste(piece, index, whole[index])
+    return on_grid_of(image, whole, recipe)
+
+
+def compared_slices(
+    output: Image, target: Image, recipe: Recipe, slices: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Metrics of an output on the slices that count: a row a label, or one for a volume.
+
+    Args:
+        output: Label map with the recipe's values, or volume.
+        target: As in the cohort, on the same grid.
+        recipe: Says what they are.
+        slices: Stored indices in the output.
+    """
+    counted = np.zeros(output.shape, dtype=bool)
+    np.moveaxis(counted, stack_axis(output, recipe.sampling.plane), 0)[list(slices)] = True
+    mask = output.with_voxels(counted)
+    if recipe.target.kind == "volume":
+        found = volume_metrics(
+            output,
+            target,
+            mask=mask,
+            value_range=recipe.target.range,
+            plane=recipe.sampling.plane,
+        )
+        return [{"label": "", **to_json(found)}]
+    names = {label.value: label.name for label in recipe.target.labels}
+    # Several values of the label map may stand for one label.
+    known = values_of_channels(channels_of_values(target.voxels, recipe), recipe)
+    found_labels = label_metrics(
+        output,
+        target.with_voxels(known),
+        tuple(names),
+        mask=mask,
+        ignore=recipe.target.ignore,
+    )
+    return [{"label": names[row.value], **to_json(row)} for row in found_labels]
+
+
+def json_numbers(value: Any) -> Any:
+    """Content for a JSON file, which has no words for NaN (null) and infinity ("inf", "-inf").
+
+    An infinite distance is a result, that of a label which was missed entirely; NaN is none.
+    """
+    if isinstance(value, dict):
+        return {key: json_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_numbers(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
