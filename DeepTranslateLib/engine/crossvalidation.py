@@ -114,7 +114,7 @@ def cross_validate(
     """
     folder = Path(folder)
     choose_device(device)
-    if recipe.noise.kind is not None:
+    if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
     divided = subject_folds(cohort, folds, recipe.training.seed)
     _check(cohort, recipe)
