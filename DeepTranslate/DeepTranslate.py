@@ -157,6 +157,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """End what runs, before the module is reloaded or the application closes."""
         self.onCancel()
+        self.models.release()
         self.removeObservers()
         self.setParameterNode(None)
 

@@ -106,6 +106,20 @@ def test_cancel_keeps_what_is_done(widget):
     assert table.GetNumberOfRows() == 2
 
 
+def test_closing_the_scene_ends_a_batch_and_empties_its_rows(widget):
+    long = np.tile(samples.voxels(50, slices=1, size=256)[0], (400, 1, 1))
+    samples.volumeNode("A", array=long)
+    samples.volumeNode("B")
+    widget.batch.refresh()
+    widget.ui.applyButton.click()
+    samples.waitFor(lambda: "%" in states(widget)[0])
+    slicer.mrmlScene.Clear(0)
+    samples.waitFor(lambda: widget.monitor.translation is None, 5)
+    assert column(widget, NAME) == []
+    assert samples.nodeNames("vtkMRMLSegmentationNode") == []
+    assert not samples.errorDialogs()
+
+
 def test_a_folder_is_translated_into_a_folder(widget, tmp_path):
     folder = images(tmp_path / "in")
     (folder / "broken.nrrd").write_text("nonsense")

@@ -145,6 +145,8 @@ class BatchTable:
             color: Of the text; empty for the usual one.
         """
         item = self.table.item(row, _STATE)
+        if item is None:  # the scene was closed, and its volumes with it
+            return
         item.setText(f"{text}\n{detail}" if detail else text)
         item.setToolTip(detail or text)
         item.setData(qt.Qt.ForegroundRole, qt.QBrush(qt.QColor(color)) if color else None)

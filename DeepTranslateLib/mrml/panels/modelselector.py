@@ -74,11 +74,19 @@ class ModelSelector:
         self.addButton.connect("clicked()", self._browse)
         self.trainButton.connect("clicked()", _goToTrain)
         self.dropFilter = _dropFilter(self.addFiles)
+        self._dropTargets: list[Any] = []
 
     def acceptDrops(self, widget: Any) -> None:
         """Let model files be dropped onto a widget."""
         widget.acceptDrops = True
         widget.installEventFilter(self.dropFilter)
+        self._dropTargets.append(widget)
+
+    def release(self) -> None:
+        """Filter no more events, as these go on while the application takes Python down."""
+        for widget in self._dropTargets:
+            widget.removeEventFilter(self.dropFilter)
+        self._dropTargets = []
 
     @property
     def model(self) -> Model | None:
