@@ -1,6 +1,6 @@
 """Run the module tests inside the Slicer application:
 
-    Slicer --testing --no-splash --additional-module-paths DeepTranslate \\
+    Slicer --testing --no-splash --additional-module-paths "$PWD/DeepTranslate" \\
            --python-script Testing/modules/run_in_slicer.py [pytest arguments]
 
 Without arguments everything beside this file is run. The application ends with pytest's exit code,
@@ -9,6 +9,9 @@ so 0 means that every test passed; `--testing` makes any Python error, in a slot
 The tests need pytest in Slicer's Python. It is not installed without being asked:
 
     PythonSlicer -m pip install pytest
+
+What trains or translates is skipped while torch, monai and safetensors are not there; the button
+in the panels installs them.
 """
 
 import sys
