@@ -7,6 +7,7 @@ import types
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
+from . import strict
 from .iomanager import IOManager
 from .mainwindow import MainWindow, dress
 from .modules import ModuleManager
@@ -68,6 +69,8 @@ class HostApplication(QtCore.QObject):
         self._window.show()
 
     def __getattr__(self, name):
+        if not strict.isListed(type(self), name):
+            raise AttributeError(f"qSlicerApplication has no attribute named '{name}'")
         return getattr(self._qapp, name)
 
     slicerSharePath = Property(str, lambda self: os.path.join(self.slicerHome, "share"))

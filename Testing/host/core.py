@@ -8,6 +8,7 @@ import types
 import slicer
 import vtk
 
+from .hierarchykeeper import HierarchyKeeper
 from .modules import CoreModule
 
 # name in slicer.modules -> (module title, logic class)
@@ -69,6 +70,7 @@ class SceneWorld:
         self._data.SetMRMLApplicationLogic(logic)
         self._data.SetAndObserveDataIOManager(self._remote.GetDataIOManager())
         self._remote.AddDataIOToScene()
+        self._keeper = HierarchyKeeper(scene)
 
 
 def addModules(manager, world, share):

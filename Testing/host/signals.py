@@ -69,7 +69,7 @@ def firstSignature(sender, name):
     return max(usable, key=lambda s: 0 if s.endswith("()") else 1) if usable else None
 
 
-def _accepted(function):
+def accepted(function):
     """How many positional arguments PythonQt passes at most; None: all."""
     code = None
     if inspect.isfunction(function):
@@ -90,7 +90,7 @@ def report(error):
 def _adapter(signature, function):
     inside = signature.partition("(")[2].rstrip(")")
     count = len(inside.split(",")) if inside else 0
-    limit = _accepted(function)
+    limit = accepted(function)
     count = count if limit is None else min(count, limit)
     asBool = inside == "bool"
 

@@ -70,6 +70,7 @@ class _Methods:
     def __init__(self, parameterNode, prefix=None):
         self.parameterNode = parameterNode
         self._guis, self._nextTag, self._updating = {}, 0, False
+        self._guiObserver = None
         self._stored = {
             name: _Stored(member, parameterNode, f"{prefix or ''}{name}")
             for name, member in self.allParameters.items()
@@ -115,8 +116,26 @@ class _Methods:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.onChanged(lambda n=name, c=connector: self._fromGui(n, c))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._toGui())
+        if self._guiObserver is None:
+            self._guiObserver = self._observe()
         return tag
+
+    def _observe(self):
+        # A closure that held this object would be a cycle through the node, which Python's garbage
+        # collector would take apart while VTK still calls it.
+        ref = weakref.ref(self)
+
+        def modified(caller, event):
+            wrapper = ref()
+            if wrapper is not None:
+                wrapper._toGui()
+
+        return self.AddObserver(vtk.vtkCommand.ModifiedEvent, modified)
+
+    def _release(self):
+        if self._guiObserver is not None:
+            self.RemoveObserver(self._guiObserver)
+            self._guiObserver = None
 
     def _fromGui(self, name, connector):
         with slicer.util.NodeModify(self):
@@ -138,6 +157,8 @@ class _Methods:
     def disconnectGui(self, tag):
         for connector in self._guis.pop(tag, {}).values():
             connector.onChanged(None)
+        if not self._guis:
+            self._release()
 
     def StartModify(self):
         return self.parameterNode.StartModify()
@@ -209,6 +230,7 @@ def parameterNodeWrapper(cls=None):
     cls._is_parameter_node_wrapper = True
     cls.dataType = classmethod(_dataType)
     cls.__setattr__ = _setattr
+    cls.__del__ = _Methods._release
     return cls
 
 

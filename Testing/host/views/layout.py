@@ -77,20 +77,15 @@ class LayoutManager(QtCore.QObject):
     def mrmlViewLogics(self):
         return slicer.app.applicationLogic().GetViewLogics()
 
-    def threeDViewCount(self):
-        return len(self._shown("vtkMRMLViewNode"))
+    threeDViewCount = Property(int, lambda self: len(self._shown("vtkMRMLViewNode")))
+    tableViewCount = Property(int, lambda self: len(self._shown("vtkMRMLTableViewNode")))
+    plotViewCount = Property(int, lambda self: len(self._shown("vtkMRMLPlotViewNode")))
 
     def threeDWidget(self, index):
         return self._nth("vtkMRMLViewNode", index)
 
-    def tableViewCount(self):
-        return len(self._shown("vtkMRMLTableViewNode"))
-
     def tableWidget(self, index):
         return self._nth("vtkMRMLTableViewNode", index)
-
-    def plotViewCount(self):
-        return len(self._shown("vtkMRMLPlotViewNode"))
 
     def plotWidget(self, index):
         return self._nth("vtkMRMLPlotViewNode", index)

@@ -11,6 +11,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property
 
 from ..pythonqt import UiLoader
+from ..signals import accepted
 
 
 def prop(kind, default, changed=None):
@@ -76,6 +77,19 @@ def widget(module):
         return cls
 
     return decorate
+
+
+def calls(owner, method):
+    """A slot that calls a method of a widget while that lives, without keeping it alive."""
+    ref = weakref.ref(owner)
+
+    def call(*arguments):
+        target = ref()
+        if target is not None and shiboken6.isValid(target):
+            bound = getattr(target, method)
+            bound(*arguments[: accepted(bound)])
+
+    return call
 
 
 def parentIn(arguments):

@@ -4,7 +4,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from ..pythonqt import ctk
-from .base import parentIn, prop, signals, textIn, widget
+from .base import calls, parentIn, prop, signals, textIn, widget
 
 MAXIMUM = 16777215  # Qt's QWIDGETSIZE_MAX
 
@@ -57,7 +57,7 @@ class ctkCollapsibleButton(_Folding, QtWidgets.QAbstractButton):
         self.setContentsMargins(0, self.HEADER, 0, 0)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Preferred)
-        self.toggled.connect(self._toggledTo)
+        self.toggled.connect(calls(self, "_toggledTo"))
 
     collapsed = Property(
         bool, lambda self: not self.checked, lambda self, v: setattr(self, "checked", not v)
@@ -115,12 +115,15 @@ class ctkCollapsibleGroupBox(_Folding, QtWidgets.QGroupBox):
         self._folded = []
         self.checkable = True
         self.checked = True
-        self.toggled.connect(lambda on: self._fold(not on, self.HEADER + self.collapsedHeight))
+        self.toggled.connect(calls(self, "_toggledTo"))
 
     collapsed = Property(
         bool, lambda self: not self.checked, lambda self, v: setattr(self, "checked", not v)
     )
     collapsedHeight = prop(int, 0)
+
+    def _toggledTo(self, expanded):
+        self._fold(not expanded, self.HEADER + self.collapsedHeight)
 
     def paintEvent(self, event):
         painter = QtGui.QPainter(self)
@@ -157,7 +160,7 @@ class ctkCheckablePushButton(ctkPushButton):
     def __init__(self, *args):
         super().__init__(*args)
         self.toggled.connect(self.checkBoxToggled)
-        self.toggled.connect(lambda *_: self.checkStateChanged.emit(self.checkState))
+        self.toggled.connect(calls(self, "_tellState"))
 
     checkBoxControlsButton = prop(bool, True)
     checkBoxControlsButtonToggleState = prop(bool, True)
@@ -165,6 +168,9 @@ class ctkCheckablePushButton(ctkPushButton):
 
     def _state(self):
         return Qt.CheckState.Checked if self.checked else Qt.CheckState.Unchecked
+
+    def _tellState(self):
+        self.checkStateChanged.emit(self.checkState)
 
     def _setState(self, value):
         self.checkable = True

@@ -7,7 +7,7 @@ from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from ..pythonqt import ctk
-from .base import parentIn, prop, row, signals, widget
+from .base import calls, parentIn, prop, row, signals, widget
 
 
 def isEnum(**values):
@@ -63,8 +63,8 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self._browse.text = "..."
         row(self, self._box, self._browse)
         self._valid = False
-        self._box.editTextChanged.connect(self._changed)
-        self._browse.clicked.connect(lambda *_: self.browse())
+        self._box.editTextChanged.connect(calls(self, "_changed"))
+        self._browse.clicked.connect(calls(self, "browse"))
 
     def _changed(self, text):
         # As CTK: what its validator does not accept is not told, such as no path at all, and
@@ -149,7 +149,7 @@ class ctkDirectoryButton(QtWidgets.QWidget):
         self._directory = os.getcwd()
         self._button = QtWidgets.QPushButton()
         row(self, self._button)
-        self._button.clicked.connect(lambda *_: self.browse())
+        self._button.clicked.connect(calls(self, "browse"))
         self._draw()
 
     def _put(self, value):

@@ -4,7 +4,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from ..pythonqt import ctk
-from .base import parentIn, prop, signals, textIn, widget
+from .base import calls, parentIn, prop, signals, textIn, widget
 
 
 @widget(ctk)
@@ -35,7 +35,10 @@ class ctkCheckableComboBox(QtWidgets.QComboBox):
 
     def __init__(self, *args):
         super().__init__(parentIn(args))
-        self.model().dataChanged.connect(lambda *_: self.checkedIndexesChanged.emit())
+        self.model().dataChanged.connect(calls(self, "_tell"))
+
+    def _tell(self):
+        self.checkedIndexesChanged.emit()
 
     def checkableModel(self):
         return self.model()
@@ -68,7 +71,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
         super().__init__(parentIn(args))
         self._teaser = None
         self.verticalScrollBarPolicy = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
-        self.document.contentsChanged.connect(self.updateGeometry)
+        self.document.contentsChanged.connect(calls(self, "updateGeometry"))
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
 

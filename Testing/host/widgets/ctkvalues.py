@@ -4,7 +4,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from ..pythonqt import ctk
-from .base import forward, parentIn, prop, row, signals, widget
+from .base import calls, forward, parentIn, prop, row, signals, widget
 
 STEPS = 10000
 
@@ -70,8 +70,8 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._spin = QtWidgets.QDoubleSpinBox()
         self._spin.setRange(0, 99)
         row(self, self._slider, self._spin)
-        self._spin.valueChanged.connect(self._changed)
-        self._slider.valueChanged.connect(self._moved)
+        self._spin.valueChanged.connect(calls(self, "_changed"))
+        self._slider.valueChanged.connect(calls(self, "_moved"))
 
     def _place(self):
         low, high = self._spin.minimum, self._spin.maximum
@@ -143,7 +143,7 @@ class ctkDoubleSlider(QtWidgets.QWidget):
         self._slider = QtWidgets.QSlider(Qt.Orientation.Horizontal)
         self._slider.setRange(0, STEPS)
         row(self, self._slider)
-        self._slider.valueChanged.connect(self._moved)
+        self._slider.valueChanged.connect(calls(self, "_moved"))
         self._slider.sliderPressed.connect(self.sliderPressed)
         self._slider.sliderReleased.connect(self.sliderReleased)
 
@@ -188,8 +188,8 @@ class _Range(QtWidgets.QWidget):
         self._low, self._high = QtWidgets.QDoubleSpinBox(), QtWidgets.QDoubleSpinBox()
         self._high.value = 99
         row(self, self._low, self._high)
-        self._low.valueChanged.connect(self._lowChanged)
-        self._high.valueChanged.connect(self._highChanged)
+        self._low.valueChanged.connect(calls(self, "_lowChanged"))
+        self._high.valueChanged.connect(calls(self, "_highChanged"))
 
     def _lowChanged(self, value):
         self.minimumValueChanged.emit(value)

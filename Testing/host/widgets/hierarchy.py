@@ -5,7 +5,7 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Qt, Signal
 
-from .base import SceneObserver, parentIn, prop, signals, widget
+from .base import SceneObserver, calls, parentIn, prop, signals, widget
 from .ctktexts import ctkComboBox
 
 
@@ -71,7 +71,7 @@ class qMRMLSubjectHierarchyTreeView(_Hierarchical, QtWidgets.QTreeView):
         self._items = QtGui.QStandardItemModel(self)
         self.setModel(self._items)
         self.headerHidden = True
-        self.selectionModel().selectionChanged.connect(lambda *_: self._selected())
+        self.selectionModel().selectionChanged.connect(calls(self, "_selected"))
 
     def _modes(self):
         mode = QtWidgets.QAbstractItemView.SelectionMode

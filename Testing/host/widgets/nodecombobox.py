@@ -4,7 +4,7 @@ import slicer
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from .base import NodeObserver, SceneObserver, parentIn, prop, row, signals, widget
+from .base import NodeObserver, SceneObserver, calls, parentIn, prop, row, signals, widget
 
 NONE, ADD, RENAME, DELETE = "", "\x01add", "\x01rename", "\x01delete"
 
@@ -44,8 +44,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         )
         self._combo.minimumContentsLength = 12
         row(self, self._combo)
-        self._combo.currentIndexChanged.connect(self._chosen)
-        self._combo.activated.connect(lambda *_: self.nodeActivated.emit(self.currentNode()))
+        self._combo.currentIndexChanged.connect(calls(self, "_chosen"))
+        self._combo.activated.connect(calls(self, "_activated"))
 
     nodeTypes = prop("QStringList", [], "refresh")
     hideChildNodeTypes = prop("QStringList", [], "refresh")
@@ -62,6 +62,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     interactionNodeSingletonTag = prop(str, "")
     currentNodeID = Property(str, lambda self: self._id(), lambda self, v: self._select(v))
     currentNodeId = Property(str, lambda self: self._id(), lambda self, v: self._select(v))
+
+    def _activated(self):
+        self.nodeActivated.emit(self.currentNode())
 
     def mrmlScene(self):
         return self._scene

@@ -4,7 +4,7 @@ import slicer
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Qt, Signal
 
-from .base import NodeObserver, parentIn, prop, signals, widget
+from .base import NodeObserver, calls, parentIn, prop, signals, widget
 from .ctkbuttons import ctkCollapsibleButton
 from .ctkvalues import ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget
 
@@ -88,7 +88,7 @@ class qMRMLColorPickerWidget(qMRMLWidget):
         box = QtWidgets.QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self._list)
-        self._list.itemActivated.connect(self._picked)
+        self._list.itemActivated.connect(calls(self, "_picked"))
 
     def currentColorNode(self):
         return self._node

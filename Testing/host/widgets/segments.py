@@ -4,7 +4,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
-from .base import NodeObserver, prop, signals, widget
+from .base import NodeObserver, calls, prop, signals, widget
 from .nodecombobox import qMRMLNodeComboBox
 from .qmrml import qMRMLWidget
 
@@ -59,8 +59,8 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self._nodeCombo)
         box.addWidget(self._segmentCombo)
-        self._nodeCombo.currentNodeChanged.connect(self._nodeChosen)
-        self._segmentCombo.currentIndexChanged.connect(lambda *_: self._notify())
+        self._nodeCombo.currentNodeChanged.connect(calls(self, "_nodeChosen"))
+        self._segmentCombo.currentIndexChanged.connect(calls(self, "_notify"))
 
     noneEnabled = prop(bool, False, "_fill")
     editEnabled = prop(bool, False)
