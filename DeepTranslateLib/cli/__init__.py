@@ -18,6 +18,7 @@ from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
 from DeepTranslateLib.cli.failures import STOPPED, explain
 from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
+from DeepTranslateLib.cli.propose import add_arguments as add_propose_arguments
 
 EXIT_CODES = """exit codes:
   0  done
@@ -149,6 +150,14 @@ def parser() -> argparse.ArgumentParser:
             "cross-validate",
             parents=[common, device],
             help="train and measure with each subject held out once, beside a trivial baseline",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    add_propose_arguments(
+        commands.add_parser(
+            "propose",
+            parents=[common],
+            help="write a recipe for a cohort, with the reason of each choice",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )

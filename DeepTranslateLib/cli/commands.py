@@ -100,6 +100,13 @@ def cross_validate(options: argparse.Namespace, console: Console) -> int:
     return cross_validate_cohort(options, console)
 
 
+def propose(options: argparse.Namespace, console: Console) -> int:
+    """Write a recipe for a cohort, with the reason of each choice."""
+    from DeepTranslateLib.cli.propose import propose_for_cohort
+
+    return propose_for_cohort(options, console)
+
+
 def add_noise(options: argparse.Namespace, console: Console) -> int:
     """Add noise to an image."""
     from DeepTranslateLib.cli.noise import add_noise_to_file
