@@ -798,7 +798,7 @@ def test_doctor_says_what_to_install(monkeypatch, capfd):
     assert (states["jinja2"], states["rich"]) == ("note", "note")
     needed, report, terminal = events[-1]["advice"]
     assert needed.endswith('-m pip install --upgrade "monai>=1.6" "torch>=2.8"')
-    assert "report only: jinja2" in report
+    assert "significance only: jinja2" in report
     assert "progress bars only: rich" in terminal
 
 
