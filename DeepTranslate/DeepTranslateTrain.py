@@ -71,7 +71,6 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.logic = None
         self._parameterNode = None
         self._updating = False
-        self._suggestion = ""
         self._estimate = None
 
     def setup(self):
@@ -88,6 +87,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from DeepTranslateLib.mrml.panels.recipechooser import RecipeChooser
         from DeepTranslateLib.mrml.panels.runchooser import RunChooser
         from DeepTranslateLib.mrml.panels.startmodel import StartModel
+        from DeepTranslateLib.mrml.panels.trainingoptions import TrainingOptions
         from DeepTranslateLib.mrml.panels.trainingrun import TrainingRun
 
         ScriptedLoadableModuleWidget.setup(self)
@@ -114,6 +114,13 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             ui.checkSection.layout(), self.slot, self._inputs, self.cache, self._showFaults
         )
         self.startModel = StartModel(ui.startFromComboBox, self._onStartModelChanged)
+        self.options = TrainingOptions(
+            ui.runFolderEdit,
+            ui.runsFolderEdit,
+            ui.deviceComboBox,
+            self._recipeOrNone,
+            self._keepChoices,
+        )
         self.estimateProgress = JobProgress(ui.estimateContainer.layout(), self.slot.cancel)
         self.sections = PanelSections(
             [ui.imagesSection, ui.recipeSection, ui.checkSection], ui.continueSection
@@ -144,21 +151,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         from DeepTranslateLib.mrml.panels.pathlistener import PathListener
 
         ui = self.ui
-        for text, device in (
-            (_("Automatic"), "auto"),
-            (_("Processor (CPU)"), "cpu"),
-            (_("NVIDIA graphics card (CUDA)"), "cuda"),
-            (_("Apple graphics card (MPS)"), "mps"),
-        ):
-            ui.deviceComboBox.addItem(text, device)
-        ui.runFolderEdit.filters = ui.runFolderEdit.Dirs
-        ui.runsFolderEdit.filters = ui.runsFolderEdit.Dirs
-        self._pathListeners = (
-            PathListener(ui.runFolderEdit, self._onRunFolderChanged),
-            PathListener(ui.runsFolderEdit, self._onRunsFolderChanged),
-            PathListener(self.runs.pathEdit, lambda path: self._keepChoices()),
-        )
-        ui.deviceComboBox.connect("currentIndexChanged(int)", lambda index: self._keepChoices())
+        self._pathListener = PathListener(self.runs.pathEdit, lambda path: self._keepChoices())
         ui.estimateButton.connect("clicked()", self.onEstimate)
         ui.trainButton.connect("clicked()", self.onTrain)
         ui.copyScriptButton.connect("clicked()", self.onCopyScript)
@@ -172,7 +165,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def enter(self):
         """Look again at what may have changed while another module was shown."""
-        self._showRunsFolder()
+        self.options.refresh()
         self.initializeParameterNode()
         self.builder.refresh()
         self.monitor.enter()
@@ -230,15 +223,13 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if parameterNode.cohort:
                 self.builder.restore(parameterNode.cohort, parameterNode.parameterNode)
             self.startModel.refresh(parameterNode.initialModel)
-            index = self.ui.deviceComboBox.findData(parameterNode.device)
-            self.ui.deviceComboBox.currentIndex = max(0, index)
-            self.ui.runFolderEdit.currentPath = parameterNode.runFolder
+            self.options.show(parameterNode.runFolder, parameterNode.device)
             if parameterNode.openRun and not self.slot.busy:
                 self.runs.open(parameterNode.openRun)
             self._parameterNode = parameterNode
         finally:
             self._updating = False
-        self._suggestFolder()
+        self.options.suggest()
         self._keepChoices()
 
     def _keepChoices(self):
@@ -246,20 +237,15 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         parameterNode = self._parameterNode
         if parameterNode is None or self._updating:
             return
-        path = self.ui.runFolderEdit.currentPath
         modifying = parameterNode.parameterNode.StartModify()
         parameterNode.cohort = self.builder.save(parameterNode.parameterNode)
         parameterNode.recipe = self.recipes.jsonText()
-        parameterNode.runFolder = "" if path == self._suggestion else path
+        parameterNode.runFolder = self.options.chosenFolder
         parameterNode.openRun = self.runs.pathEdit.currentPath
         parameterNode.initialModel = self.startModel.path
-        parameterNode.device = self._device
+        parameterNode.device = self.options.device
         parameterNode.parameterNode.EndModify(modifying)
         self._updateGui()
-
-    @property
-    def _device(self):
-        return self.ui.deviceComboBox.itemData(self.ui.deviceComboBox.currentIndex)
 
     def _recipeOrNone(self):
         try:
@@ -281,7 +267,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if not self._updating:
             self._estimate = None
             self.builder.setRecipe(self._recipeOrNone())
-            self._suggestFolder()
+            self.options.suggest()
             self._keepChoices()
 
     def _onStartModelChanged(self, model):
@@ -291,40 +277,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self._estimate = None
         self._keepChoices()
 
-    def _onRunFolderChanged(self, path):
-        if not self._updating:
-            self._keepChoices()
-
-    def _onRunsFolderChanged(self, path):
-        from DeepTranslateLib.mrml.runfolders import setRunsFolder
-
-        if not self._updating:
-            setRunsFolder(path)
-            self._suggestFolder()
-            self._keepChoices()
-
-    def _showRunsFolder(self):
-        from DeepTranslateLib.mrml.runfolders import runsFolder
-
-        updating, self._updating = self._updating, True
-        self.ui.runsFolderEdit.currentPath = str(runsFolder())
-        self._updating = updating
-
     def _showFaults(self):
         self.ui.checkSection.collapsed = False
-
-    def _suggestFolder(self):
-        """Suggest a new run folder, unless the user has chosen one."""
-        from DeepTranslateLib.mrml.runfolders import newRunFolder
-
-        recipe = self._recipeOrNone()
-        path = self.ui.runFolderEdit.currentPath
-        if recipe is None or (path and path != self._suggestion):
-            return
-        self._suggestion = str(newRunFolder(recipe))
-        updating, self._updating = self._updating, True
-        self.ui.runFolderEdit.currentPath = self._suggestion
-        self._updating = updating
 
     # ------------------------------------------------------------------------------ what to show
 
@@ -338,6 +292,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             button.enabled = ready
         self.check.button.enabled = not busy and self._isInstalled
         ui.copyScriptButton.enabled = not missing
+        self.options.setEnabled(not self.training.isRunning)
+        ui.startFromComboBox.enabled = not self.training.isRunning
         self.runs.updateButtons()
         if not self._isInstalled:
             ui.summaryLabel.text = _("Install what is missing first, with the button at the top.")
@@ -362,9 +318,9 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
         try:
             self._inputs()
-            if not self.ui.runFolderEdit.currentPath.strip():
+            if not self.options.folder:
                 return _("Choose a run folder.")
-            refuseUsedFolder(self.ui.runFolderEdit.currentPath)
+            refuseUsedFolder(self.options.folder)
         except (ValueError, OSError) as error:
             return str(error)
         return ""
@@ -397,7 +353,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
         self.slot.begin(
             lambda **callbacks: self.logic.startEstimate(
-                *self._inputs(), self._device, cache=self.cache, **callbacks
+                *self._inputs(), self.options.device, cache=self.cache, **callbacks
             ),
             self._say,
             onFinished=finished,
@@ -410,15 +366,15 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """Start a new training."""
         self.training.start(
             *self._inputs(),
-            Path(self.ui.runFolderEdit.currentPath).absolute(),
-            device=self._device,
+            Path(self.options.folder).absolute(),
+            device=self.options.device,
             initialModel=self.startModel.model,
             cache=self.cache,
         )
 
     def onContinue(self, folder, epochs=None):
         """Go on with the training of a run folder."""
-        self.training.goOn(folder, self._device, epochs)
+        self.training.goOn(folder, self.options.device, epochs)
 
     def onCancelTraining(self):
         """Stop the training at once."""
@@ -432,8 +388,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         script = trainingScript(
             recipe,
             cohort,
-            Path(self.ui.runFolderEdit.currentPath).absolute(),
-            self._device,
+            Path(self.options.folder).absolute(),
+            self.options.device,
             self.startModel.path or None,
         )
         slicer.app.clipboard().setText(script)
@@ -444,10 +400,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
         if isRun(folder):
             self.runs.open(folder)
-            if self.ui.runFolderEdit.currentPath == str(folder):
-                # It is used now; another one is suggested.
-                self._suggestion = str(folder)
-        self._suggestFolder()
+            self.options.suggestAfter(folder)
         self._keepChoices()
 
     def _onModelAdded(self, path, use):
