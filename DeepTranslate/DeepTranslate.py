@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import qt
 import slicer
 from slicer import (
     vtkMRMLScalarVolumeNode,
@@ -132,6 +133,9 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             onWorkerPython=self._checkInstallation,
             isBusy=lambda: self.monitor.translation is not None,
         )
+        self._afterImport = qt.QTimer(uiWidget)
+        self._afterImport.setSingleShot(True)
+        self._afterImport.connect("timeout()", self._onImported)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.inputs.setMRMLScene(slicer.mrmlScene)
         self._connect()
@@ -143,6 +147,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene, ui = slicer.mrmlScene, self.ui
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         ui.applyButton.connect("clicked()", self.onApply)
         ui.copyScriptButton.connect("clicked()", self.onCopyScript)
@@ -158,6 +163,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """End what runs, before the module is reloaded or the application closes."""
         self.onCancel()
         self.models.release()
+        self._afterImport.stop()
         self.removeObservers()
         self.setParameterNode(None)
 
@@ -193,10 +199,16 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
         self.batch.refresh()
 
+    def onSceneStartImport(self, caller, event):
+        """Let go of the parameter node, so that the choices that come are not written over."""
+        self.setParameterNode(None)
+
     def onSceneEndImport(self, caller, event):
-        """Show the choices that came with the scene."""
+        """Show the choices that came with the scene, once the selectors know its nodes."""
+        self._afterImport.start(0)
+
+    def _onImported(self):
         if self.parent.isEntered:
-            self.setParameterNode(None)
             self.initializeParameterNode()
             if self.monitor.translation is None:
                 self.batch.refresh()
@@ -214,7 +226,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if parameterNode is None:
             return
-        self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+        self._parameterNodeGuiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
         self._isUpdating = True
         self.options.setDevice(parameterNode.device)
         self.models.refresh(parameterNode.model or None)
@@ -398,6 +410,12 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not allFrames:
             options["output"] = output
         return volumes if len(volumes) > 1 else self.inputs.first, options
+
+
+def _boundWidgets(ui):
+    """Widgets by the parameter that they show; connectGui, which finds them too, tells no tag."""
+    named = [(widget.property("SlicerParameterName"), widget) for widget in vars(ui).values()]
+    return {name: widget for name, widget in named if name}
 
 
 def _inputRole(number):
