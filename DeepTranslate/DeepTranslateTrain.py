@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -139,9 +140,13 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         )
         self._setupTrain()
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._afterImport = qt.QTimer(uiWidget)
+        self._afterImport.setSingleShot(True)
+        self._afterImport.connect("timeout()", self._onImported)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self._updating = False
         self.builder.setRecipe(self.recipes.recipe())
@@ -159,6 +164,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def cleanup(self):
         """End what runs, before the module is reloaded or the application closes."""
         self.slot.release()
+        self._afterImport.stop()
         self.cache.clear()
         self.removeObservers()
         self._parameterNode = None
@@ -202,10 +208,16 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneStartImport(self, caller, event):
+        """Let go of the parameter node, so that the choices that come are not written over."""
+        self._parameterNode = None
+
     def onSceneEndImport(self, caller, event):
-        """Show the choices that came with the scene."""
+        """Show the choices that came with the scene, once selectors can show its nodes."""
+        self._afterImport.start(0)
+
+    def _onImported(self):
         if self.parent.isEntered:
-            self._parameterNode = None
             self.initializeParameterNode()
 
     # ------------------------------------------------------------------------------ parameters

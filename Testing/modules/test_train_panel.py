@@ -243,6 +243,21 @@ def test_choices_survive_a_scene_file(train, panel, tmp_path):
     assert train.ui.deviceComboBox.currentIndex == 1
 
 
+def test_a_scene_that_is_loaded_while_the_panel_is_open_brings_its_choices(train, tmp_path):
+    addSubject(0, "anna")
+    train.builder.addFromSceneButton.click()
+    train.builder.cases.table.item(0, _SLICES).setText("0;2")
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.util.saveScene(path)
+    slicer.mrmlScene.Clear(0)
+    assert train.builder.cases.rows == []
+    slicer.util.loadScene(path)
+    slicer.app.processEvents()
+    (pair,) = train.builder.cohort()
+    assert pair.volumeNode.GetName() == "anna"
+    assert pair.slices == (0, 2)
+
+
 def test_a_closed_scene_empties_the_builder(train):
     addSubjects(2)
     train.builder.addFromSceneButton.click()
