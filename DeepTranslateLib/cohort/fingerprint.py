@@ -20,6 +20,8 @@ _LEVELS = (0.5, 5, 50, 95, 99.5)
 # An image with more values than a label map can have is a volume.
 _MOST_LABELS = 128
 _SAMPLES_OF_A_CASE = 100_000
+# Customary for voxels of label maps that nobody decided on.
+UNKNOWN_VALUE = 255
 # HU between air and the softest tissue, lung apart.
 _BODY_ABOVE = -300
 _AIR_BELOW = -500
@@ -45,6 +47,8 @@ class Fingerprint:
         shown_slices: In each plane; how many of them show a label (volumes: all).
         foreground: Percentiles (0.5, 5, 50, 95, 99.5) of the intensities at labelled voxels, or,
             for volumes, of those that are not air.
+        label_range: The lowest 5th and the highest 95th percentile of a label's intensities, of all
+            labels; None for volumes.
         image_range: The 0.5th and 99.5th percentile of all voxels.
         target_range: The same of the targets of volumes; None for labels.
         labels: For each value but 0 its part of the labelled slices' voxels, ascending.
@@ -67,6 +71,7 @@ class Fingerprint:
     labelled_slices: dict[str, int]
     shown_slices: dict[str, int]
     foreground: dict[str, float]
+    label_range: tuple[float, float] | None
     image_range: tuple[float, float]
     target_range: tuple[float, float] | None
     labels: dict[str, float]
@@ -111,6 +116,7 @@ class _Sums:
     foreground: list[npt.NDArray[np.float64]] = field(default_factory=list)
     values: list[npt.NDArray[np.float64]] = field(default_factory=list)
     targets: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    of_label: dict[int, list[npt.NDArray[np.float64]]] = field(default_factory=dict)
     voxels: Counter[int] = field(default_factory=Counter)
     owners: dict[int, set[str]] = field(default_factory=dict)
     areas: list[float] = field(default_factory=list)
@@ -134,11 +140,11 @@ class _Sums:
         self.in_hu.append(why_not_hounsfield(image.voxels) is None)
         labels = _is_label_map(target)
         self.kinds["labels" if labels else "volume"] = case.subject
-        shown = target.voxels != 0 if labels else np.ones(image.shape, dtype=bool)
+        shown = _is_known(target) if labels else np.ones(image.shape, dtype=bool)
         self._count_slices(case, stored, shown, labels)
         counted = self._counted(case, stored, image.shape)
         if labels:
-            self._count_labels(case.subject, target.voxels[counted])
+            self._count_labels(case.subject, image.voxels[counted], target.voxels[counted])
         else:
             self.targets.append(_sample(target.voxels[counted]))
             self.targets_in_hu.append(why_not_hounsfield(target.voxels) is None)
@@ -180,6 +186,7 @@ class _Sums:
             labelled_slices={plane: self.counted[plane] for plane in PLANES},
             shown_slices={plane: self.shown[plane] for plane in PLANES},
             foreground=_percentiles(np.concatenate(self.foreground)),
+            label_range=self._label_range(),
             image_range=_ends(values),
             target_range=_ends(np.concatenate(self.targets)) if self.targets else None,
             labels={str(value): self.voxels[value] / total for value in known},
@@ -221,10 +228,25 @@ class _Sums:
             np.moveaxis(counted, axis, 0)[_mine(case, stored, plane)] = True
         return counted
 
-    def _count_labels(self, subject: str, values: npt.NDArray[np.generic]) -> None:
+    def _count_labels(
+        self,
+        subject: str,
+        intensities: npt.NDArray[np.generic],
+        values: npt.NDArray[np.generic],
+    ) -> None:
         for value, count in zip(*np.unique(values, return_counts=True), strict=True):
             self.voxels[int(value)] += int(count)
             self.owners.setdefault(int(value), set()).add(subject)
+            if value not in (0, UNKNOWN_VALUE):
+                sample = _sample(intensities[values == value])
+                self.of_label.setdefault(int(value), []).append(sample)
+
+    def _label_range(self) -> tuple[float, float] | None:
+        if not self.of_label:
+            return None
+        ends = [np.percentile(np.concatenate(each), (5, 95)) for each in self.of_label.values()]
+        low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+        return round(float(low), 4), round(float(high), 4)
 
     def _modality(self, values: npt.NDArray[np.float64]) -> str:
         """MR has values from 0 on, and more of them than a picture."""
@@ -252,6 +274,10 @@ def _is_label_map(image: Image) -> bool:
         if len(values) > _MOST_LABELS:
             return False
     return all(value == value and 0 <= value <= 255 and value == int(value) for value in values)
+
+
+def _is_known(labels: Image) -> npt.NDArray[np.bool_]:
+    return (labels.voxels != 0) & (labels.voxels != UNKNOWN_VALUE)
 
 
 def _background(voxels: npt.NDArray[np.generic]) -> float:

@@ -41,6 +41,11 @@ def test_labels_frequencies_and_their_intensities_are_those_counted_by_hand():
     inside = np.concatenate([values[labels > 0] for values, labels in map(body, range(3))])
     assert found.foreground["50"] == np.percentile(inside, 50)
     assert found.foreground["99.5"] == pytest.approx(np.percentile(inside, 99.5), abs=1e-3)
+    spot = np.concatenate([values[labels == 7] for values, labels in map(body, range(3))])
+    muscle = np.concatenate([values[labels == 3] for values, labels in map(body, range(3))])
+    assert found.label_range == pytest.approx(
+        (np.percentile(muscle, 5), np.percentile(spot, 95)), abs=1e-3
+    )
     assert found.body_area_cm2 == pytest.approx(16 * 12 * 64 / 100, abs=0.05)
     assert found.target_range is None
 
@@ -137,3 +142,14 @@ def test_sides_are_found_as_words():
     assert names_a_side("kidney_right")
     assert not names_a_side("brightness")
     assert not names_a_side("cleft")
+
+
+def test_what_was_not_decided_is_no_tissue():
+    plain = cohort(1)
+    image, target = plain.cases[0].read_image(), plain.cases[0].read_target()
+    voxels = target.voxels.copy()
+    voxels[:, :4] = 255
+    found = measure_cohort(cohort_from_lists([image], [target.with_voxels(voxels)], ["a"]))
+    assert list(found.labels) == ["3", "7", "255"]
+    assert found.foreground == measure_cohort(plain).foreground
+    assert found.label_range == measure_cohort(plain).label_range

@@ -21,7 +21,8 @@ CT = Fingerprint(
     labelled_slices={"axial": 17, "coronal": 900, "sagittal": 900},
     shown_slices={"axial": 17, "coronal": 900, "sagittal": 900},
     foreground={"0.5": -140.0, "5": -120.0, "50": 0.0, "95": 90.0, "99.5": 180.0},
-    image_range=(-1000.0, 900.0), target_range=None, labels={"1": 0.1, "2": 0.02},
+    label_range=(-120.0, 90.0), image_range=(-1000.0, 900.0), target_range=None,
+    labels={"1": 0.1, "2": 0.02},
     label_subjects={"1": 5, "2": 4}, body_area_cm2=650.0, targets_in_hu=False,
 )  # fmt: skip
 
@@ -44,9 +45,9 @@ def test_ct_of_the_trunk_gets_the_papers_network_a_window_around_its_tissues_and
     proposal = proposed()
     recipe = proposal.recipe
     assert (recipe.inputs[0].modality, recipe.inputs[0].units) == ("CT", "HU")
-    # -140 to 180 and a quarter of 320 on each side, outwards to fifties.
-    assert recipe.preprocessing.window == (-250, 300)
-    assert "-140 and 180 HU" in reason(proposal, "preprocessing.window")
+    # -120 to 90 and half of 210 on each side, outwards to fifties.
+    assert recipe.preprocessing.window == (-250, 200)
+    assert "-120 and 90 HU" in reason(proposal, "preprocessing.window")
     assert recipe.preprocessing.body_crop
     assert "650 cm2" in reason(proposal, "preprocessing.body_crop")
     assert (recipe.network.levels, recipe.network.channels) == (5, 16)
@@ -62,7 +63,7 @@ def test_ct_of_the_trunk_gets_the_papers_network_a_window_around_its_tissues_and
 
 
 def test_a_narrow_window_is_widened_to_200_hu():
-    low, high = proposed(foreground={"0.5": 40.0, "99.5": 60.0}).recipe.preprocessing.window
+    low, high = proposed(label_range=(40.0, 60.0)).recipe.preprocessing.window
     assert high - low >= 200
     assert (low, high) == (-50, 150)
 
@@ -76,7 +77,7 @@ def test_heads_and_other_planes_are_not_cropped():
 def test_mr_gets_instance_norm_a_window_from_air_on_and_no_crop():
     proposal = proposed(
         units="", modality="MR", body_area_cm2=None, image_range=(0.0, 1234.0),
-        foreground={"0.5": 80.0, "99.5": 900.0},
+        label_range=(80.0, 900.0),
     )  # fmt: skip
     recipe = proposal.recipe
     assert recipe.network.norm == "instance"
@@ -168,12 +169,12 @@ def test_255_is_what_was_not_decided():
 def test_volumes_get_a_range_and_a_loss_for_volumes():
     proposal = proposed(
         kind="volume", labels={}, label_subjects={}, target_range=(-1003.0, 1450.0),
-        targets_in_hu=True,
+        label_range=None, targets_in_hu=True,
     )  # fmt: skip
     target = proposal.recipe.target
     assert (target.kind, target.units, target.range) == ("volume", "HU", (-1100, 1500))
     assert proposal.recipe.method.loss == "mae"
-    assert proposal.recipe.preprocessing.window[0] == -1000
+    assert proposal.recipe.preprocessing.window == (-1000, 200)
 
 
 def test_what_does_not_fit_is_refused():

@@ -1,0 +1,276 @@
+"""What of a proposed recipe follows from the images: labels, plane, pixel size, window, crop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from DeepTranslateLib.cohort import CohortError
+from DeepTranslateLib.cohort.fingerprint import UNKNOWN_VALUE, Fingerprint, in_plane
+from DeepTranslateLib.recipe import Input, Label, Recipe, Target
+from DeepTranslateLib.schema import to_json
+
+_COLORS = (
+    (230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25), (145, 30, 180), (70, 240, 240),
+    (245, 130, 48), (240, 50, 230), (210, 245, 60), (0, 128, 128), (170, 110, 40), (128, 128, 0),
+)  # fmt: skip
+_TRUNK_CM2 = 300.0  # a head has about 230, a trunk of an adult 400 and more
+_THICK = 1.5
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a field of the proposed recipe is as it is.
+
+    Attributes:
+        field: Such as "preprocessing.window".
+        value: As in the recipe's JSON.
+        reason: A sentence that begins with what was measured.
+    """
+
+    field: str
+    value: Any
+    reason: str
+
+
+class ImageChoices:
+    """The choices that the images decide, each with its reason.
+
+    Args:
+        found: What the cohort is like.
+        base: The recipe to begin with, or None.
+
+    Attributes:
+        reasons: Of the choices that were asked for, in that order.
+    """
+
+    def __init__(self, found: Fingerprint, base: Recipe | None) -> None:
+        self._found = found
+        self._base = base
+        self.reasons: list[Reason] = []
+
+    def because(self, field: str, value: Any, reason: str) -> None:
+        """Add a reason."""
+        self.reasons.append(Reason(field, to_json(value), reason))
+
+    def input(self) -> Input:
+        """What the images are, in place of the first input."""
+        found = self._found
+        given = Input() if self._base is None else self._base.inputs[0]
+        if self._base is not None and given.units != "HU" and given.modality != "other":
+            self.because("inputs", given.modality, "Named by the recipe that this began with.")
+            return given
+        if found.units == "HU":
+            reason = "Every image has air or fat where Hounsfield units have them."
+        elif found.modality == "MR":
+            reason = (
+                "The values are no HU, begin at 0 and go beyond 255, as in most MR; a guess that "
+                "changes nothing but the norm. Correct it if the images are something else."
+            )
+        else:
+            reason = "The values are neither HU nor like those of MR."
+        self.because("inputs", found.modality, reason)
+        return Input(given.name, found.modality, found.units)
+
+    def target(self) -> Target:
+        """The labels, or the range of values.
+
+        Raises:
+            CohortError: There is no label.
+        """
+        if self._found.kind == "volume":
+            return self._volume_target()
+        found, base = self._found, self._base
+        given = () if base is None else base.target.labels
+        known = {value for label in given for value in (label.value, *label.also)}
+        ignore = None if base is None else base.target.ignore
+        values = [int(value) for value in found.labels]
+        if ignore is None and UNKNOWN_VALUE in values and UNKNOWN_VALUE not in known:
+            ignore = UNKNOWN_VALUE
+            self.because(
+                "target.ignore",
+                ignore,
+                "The value 255 is customary for what was not "
+                "decided; it neither teaches nor counts.",
+            )
+        new = [value for value in values if value not in known and value != ignore]
+        labels = (
+            *given,
+            *(
+                Label(value, f"label {value}", _COLORS[place % len(_COLORS)])
+                for place, value in enumerate(new)
+            ),
+        )
+        if not labels:
+            raise CohortError("No labelled slice of the cohort holds a label: every voxel is 0.")
+        shares = ", ".join(
+            f"{value}: {100 * share:.3g} % in {found.label_subjects[value]} of {found.subjects}"
+            for value, share in found.labels.items()
+        )
+        missing = [label.name for label in given if not {label.value, *label.also} & set(values)]
+        self.because(
+            "target.labels",
+            [label.name for label in labels],
+            f"Values in the labelled slices (part of the voxels; subjects): {shares}."
+            + (f" No label map holds {', '.join(missing)}." if missing else "")
+            + (" Give the others their names." if new else ""),
+        )
+        return Target("labels", labels, ignore)
+
+    def _volume_target(self) -> Target:
+        found, base = self._found, self._base
+        assert found.target_range is not None
+        low, high = found.target_range
+        units = "HU" if found.targets_in_hu else ""
+        if base is not None and base.target.range is not None:
+            self.because("target.range", base.target.range, "Of the recipe that this began with.")
+            return base.target
+        if found.targets_in_hu:
+            low, high = 100 * math.floor(low / 100), 100 * math.ceil(high / 100)
+        span = (float(low), float(high) if high > low else float(low) + 1)
+        self.because(
+            "target.range",
+            span,
+            f"99 % of the targets' values lie between {found.target_range[0]:g} and "
+            f"{found.target_range[1]:g}" + (", rounded to 100 HU." if units else "."),
+        )
+        return Target("volume", units=units, range=span)
+
+    def plane(self) -> str:
+        """Of the slices."""
+        spacing = self._found.spacing
+        possible = self._found.planes or ("axial",)
+        thickness = {plane: spacing[in_plane(plane)[2]] for plane in possible}
+        thickest = max(thickness, key=lambda plane: thickness[plane])
+        others = [value for axis, value in enumerate(spacing) if axis != in_plane(thickest)[2]]
+        mm = " x ".join(f"{value:g}" for value in spacing)
+        facts = f"Voxels are {mm} mm (left-right, front-back, foot-head)"
+        if "axial" not in possible:
+            reason = f"The lists of labelled slices fit the {thickest} plane, not the axial one."
+            plane = thickest
+        elif thickest != "axial" and thickness[thickest] > _THICK * max(others):
+            plane, reason = thickest, f"{facts}: {thickest} slices are what was acquired."
+        else:
+            plane = "axial"
+            reason = f"{facts}: axial slices are seen at their full resolution, or no worse."
+            if possible != ("axial", "coronal", "sagittal") and len(possible) == 1:
+                reason = f"The lists of labelled slices fit this plane alone. {facts}."
+        self.because("sampling.plane", plane, reason)
+        return plane
+
+    def spacing(self, plane: str) -> float | str:
+        """Pixel size, in mm, or "auto"."""
+        found = self._found
+        axes = in_plane(plane)[:2]
+        low = min(found.spacing_min[axis] for axis in axes)
+        high = max(found.spacing_max[axis] for axis in axes)
+        middle = math.sqrt(math.prod(found.spacing[axis] for axis in axes))
+        largest = max(found.size[axis] for axis in axes)
+        if largest > 1024:
+            value = round(middle * largest / 512, 2)
+            self.because(
+                "preprocessing.spacing",
+                value,
+                f"Slices have {largest} pixels a side; "
+                "larger pixels bring them to 512, which a network can see as a whole.",
+            )
+            return value
+        if high <= 1.25 * low:
+            self.because(
+                "preprocessing.spacing",
+                "auto",
+                f"Pixels are {low:g} to {high:g} mm, "
+                "alike to within a quarter: slices keep their own.",
+            )
+            return "auto"
+        value = max(0.05, round(middle, 2))
+        self.because(
+            "preprocessing.spacing",
+            value,
+            f"Pixels are {low:g} to {high:g} mm; all slices are brought to the median.",
+        )
+        return value
+
+    def size(self, plane: str, spacing: float | str) -> tuple[int, int]:
+        """Rows and columns of a typical slice as the network sees it."""
+        columns, rows, _ = in_plane(plane)
+        found = self._found
+        scale = [
+            1.0 if isinstance(spacing, str) else found.spacing[axis] / spacing
+            for axis in (rows, columns)
+        ]
+        height, width = (
+            max(1, round(found.size[axis] * s))
+            for axis, s in zip((rows, columns), scale, strict=True)
+        )
+        return height, width
+
+    def window(self) -> tuple[float, float]:
+        """Intensities that become 0 and 1."""
+        found = self._found
+        if found.units != "HU":
+            # Air must stay at 0, and what lies outside the labels is to be told from them.
+            low, high = min(0.0, found.image_range[0]), found.image_range[1]
+            window = (_rounded(low, math.floor), _rounded(high, math.ceil))
+            if window[1] <= window[0]:
+                window = (window[0], window[0] + 1)
+            reason = (
+                f"The images have no unit. From air ({low:g}) to the 99.5th percentile of all "
+                f"voxels ({high:g}), to two digits."
+            )
+        elif found.label_range is None:
+            high = found.foreground["99.5"]
+            window = (-1000.0, float(min(3000, max(-900, 100 * math.ceil(high / 100)))))
+            reason = (
+                f"From air on, as everything is to be translated, to the 99.5th percentile of what "
+                f"is no air ({high:g} HU), in steps of 100."
+            )
+        else:
+            low, high = found.label_range
+            margin = max(0.5 * (high - low), 100 - 0.5 * (high - low))
+            window = (
+                float(max(-1000, 50 * math.floor((low - margin) / 50))),
+                float(min(3000, 50 * math.ceil((high + margin) / 50))),
+            )
+            reason = (
+                f"90 % of each label's voxels lie between {low:g} and {high:g} HU; with half as "
+                "much more on each side for what lies around them, at least 200 HU, in steps of 50."
+            )
+        self.because("preprocessing.window", window, reason)
+        return window
+
+    def body_crop(self, plane: str) -> bool:
+        """Whether air and table are dropped."""
+        area = self._found.body_area_cm2
+        if area is None:
+            self.because(
+                "preprocessing.body_crop",
+                False,
+                "The images are not in HU, by which the body is found.",
+            )
+            return False
+        if plane != "axial":
+            self.because(
+                "preprocessing.body_crop",
+                False,
+                f"The table is told from the body on axial slices; these are {plane}.",
+            )
+            return False
+        crop = area >= _TRUNK_CM2
+        self.because(
+            "preprocessing.body_crop",
+            crop,
+            f"The cross-section is {area:g} cm2, that of a trunk: air and table are dropped."
+            if crop
+            else f"The cross-section is {area:g} cm2, less than a trunk's ({_TRUNK_CM2:g}).",
+        )
+        return crop
+
+
+def _rounded(value: float, way: Any) -> float:
+    """Two significant digits, downwards or upwards."""
+    if value == 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return float(f"{way(value / step) * step:.10g}")
