@@ -8,9 +8,11 @@ import itertools
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from engine_samples import blobs_cohort, labels_recipe, lps_affine, oblique_affine, volume_recipe
 
@@ -317,6 +319,31 @@ def test_stopped_and_parallel_folds_end_in_the_same_numbers(tmp_path):
         assert (a["subject"], a["method"], a["fold"]) == (b["subject"], b["method"], b["fold"])
         if a["method"] == "intensity":
             assert plain([a]) == plain([b])
+
+
+def die_beside_others(folder: str) -> None:
+    def sink(record: dict) -> None:
+        pids = [str(child.pid) for child in multiprocessing.active_children()]
+        if record["event"] == "epoch" and len(pids) == 2:
+            Path(folder, "pids.txt").write_text(" ".join(pids))
+            os.kill(os.getpid(), 9)
+
+    recipe = RECIPE.with_training(epochs=5000)
+    cross_validate(recipe, blobs_cohort(), 3, folder, device="cpu", jobs=2, sink=sink)
+
+
+def test_when_the_first_process_is_killed_the_others_end_by_themselves(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=die_beside_others, args=(str(tmp_path),)
+    )
+    process.start()
+    process.join()
+    left = [int(pid) for pid in (tmp_path / "pids.txt").read_text().split()]
+    assert len(left) == 2
+    until = time.monotonic() + 60
+    while any(psutil.pid_exists(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(psutil.pid_exists(pid) for pid in left)
 
 
 def fail(job: str, sink: object, should_stop: object) -> None:
