@@ -36,6 +36,8 @@ from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import Stopped
 from DeepTranslateLib.model import read_model
+from DeepTranslateLib.recipe import recipe_from_json
+from DeepTranslateLib.schema import to_json
 
 RECIPE = labels_recipe(2, training={"epochs": 1, "validation_fraction": 0.3})
 
@@ -344,6 +346,20 @@ def test_when_the_first_process_is_killed_the_others_end_by_themselves(tmp_path)
     while any(psutil.pid_exists(pid) for pid in left) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(psutil.pid_exists(pid) for pid in left)
+
+
+def test_clean_images_are_made_noisy_for_network_and_baseline_alike(tmp_path):
+    cases = tuple(dataclasses.replace(case, target=None) for case in blobs_cohort().cases)
+    content = to_json(volume_recipe(training={"epochs": 1}))
+    recipe = recipe_from_json({**content, "noise": {"kind": "gaussian", "level": 200}})
+    rows = cross_validate(recipe, Cohort(cases, "clean"), 3, tmp_path, seeds=[0, 1], device="cpu")
+    assert len(rows) == 3 * 2 * 3
+    baseline = [row for row in rows if row["method"] == "intensity, mean"]
+    # Nothing would be wrong with clean inputs; the best guess is nearer than the noise itself.
+    assert all(30 < row["rmse"] < 200 for row in baseline)
+    by_seed = [[r["rmse"] for r in baseline if r["seed"] == seed] for seed in (0, 1)]
+    assert by_seed[0] == by_seed[1]
+    assert not list(tmp_path.glob("**/cache"))
 
 
 def fail(job: str, sink: object, should_stop: object) -> None:
