@@ -165,6 +165,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         """End what runs, before the module is reloaded or the application closes."""
         self.slot.release()
         self._afterImport.stop()
+        self.augmentation.clear()
         self.cache.clear()
         self.removeObservers()
         self._parameterNode = None
@@ -281,6 +282,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             self.builder.setRecipe(self._recipeOrNone())
             self.options.suggest()
             self._keepChoices()
+            self.augmentation.follow()
 
     def _onStartModelChanged(self, model):
         """Take over the network of the model to start from: another could not go on with it."""

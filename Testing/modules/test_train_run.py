@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import slicer
-from train_samples import addSubject, addSubjects, tinyRecipe, waitUntil, weightsOf
+from train_samples import STILL, addSubject, addSubjects, tinyRecipe, waitUntil, weightsOf
 from translate_samples import needTorch
 
 from DeepTranslateLib.image.files import read_image
@@ -298,6 +298,32 @@ def test_augmentation_is_previewed_as_before_and_after(widget, tmp_path):
         assert shownPixmap(picture).save(str(path))
         pictures.append(path.read_bytes())
     assert pictures[0] != pictures[1]
+
+
+def test_the_shown_augmentation_follows_the_recipe(widget, tmp_path):
+    addSubjects(1)
+    setAugmentation(widget, flip_left_right=0.0)
+    widget.builder.addFromSceneButton.click()
+    click(widget, widget.augmentation.button)
+    finished(widget)
+    before, after = (saved(each, tmp_path) for each in widget.augmentation.pictures)
+    assert after == before
+    setAugmentation(widget, flip_left_right=1.0)
+    waitUntil(lambda: saved(widget.augmentation.pictures[1], tmp_path) != after)
+    assert saved(widget.augmentation.pictures[0], tmp_path) == before
+
+
+def setAugmentation(widget, **fields):
+    """Nothing random happens to a slice but what is named."""
+    content = json.loads(widget.recipes.jsonText())
+    content["augmentation"].update({**STILL, **fields})
+    widget.recipes.text.plainText = json.dumps(content)
+
+
+def saved(picture, folder):
+    path = folder / "picture.png"
+    assert shownPixmap(picture).save(str(path))
+    return path.read_bytes()
 
 
 def shownPixmap(label):

@@ -23,11 +23,13 @@ from DeepTranslateLib.mrml.trainingaids import startAugmentation
 from DeepTranslateLib.recipe import Label, Recipe
 
 _WIDTH = 200
+# Typing a number is over when nothing has come for so long.
+_PAUSE_MILLISECONDS = 600
 _OPACITY = 0.45
 
 
 class AugmentationPreview:
-    """A button and two pictures: before and after.
+    """A button and two pictures: before and after. Once shown, they follow the recipe.
 
     Args:
         parentLayout: Form layout that everything is added to.
@@ -56,7 +58,7 @@ class AugmentationPreview:
         self.button.objectName = "previewAugmentationButton"
         self.button.toolTip = _(
             "Show a slice of the first image as it is and as training changes it; click again for "
-            "another change."
+            "another change. The pictures follow what you change in the recipe."
         )
         column.addWidget(self.button)
         self.progress = JobProgress(column, slot.cancel)
@@ -81,12 +83,36 @@ class AugmentationPreview:
         self._frame.visible = False
         column.addWidget(self._frame)
         self.button.connect("clicked()", self.run)
+        self._isShown = False
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_PAUSE_MILLISECONDS)
+        self._timer.connect("timeout()", self._showAgain)
 
     def run(self) -> None:
         """Show another change of a slice."""
+        self._seed += 1
+        self._start()
+
+    def follow(self) -> None:
+        """Show the same draw again, as the recipe that was just changed makes it."""
+        if self._isShown:
+            self._timer.start()
+
+    def _showAgain(self) -> None:
+        if self._slot.busy:
+            self._timer.start()
+            return
+        try:
+            recipe, _cohort = self._inputs()
+        except (ValueError, OSError):  # the panel says what is wrong, until it is mended
+            return
+        if recipe != self._recipe:
+            self._start()
+
+    def _start(self) -> None:
         self.progress.start(_("Changing a slice"))
         self.message.visible = False
-        self._seed += 1
 
         def start(**callbacks: Any) -> Any:
             self._recipe, cohort = self._inputs()
@@ -104,6 +130,8 @@ class AugmentationPreview:
 
     def clear(self) -> None:
         """Forget the pictures."""
+        self._timer.stop()
+        self._isShown = False
         self._frame.visible = False
         self.message.visible = False
 
@@ -129,7 +157,7 @@ class AugmentationPreview:
             pixmap = pixmapOf(colored(slice_, marks, window, labels))
             picture.setPixmap(pixmap)
             picture.setMinimumSize(pixmap.size())
-        self._frame.visible = True
+        self._frame.visible = self._isShown = True
 
 
 def colored(
