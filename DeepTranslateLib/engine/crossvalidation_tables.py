@@ -57,7 +57,11 @@ def fold_rows(rows: Sequence[Row], kind: str) -> list[Row]:
 
 def summary_rows(rows: Sequence[Row], kind: str) -> list[Row]:
     """A row for each number of slices, method and label, over the cases of all folds and seeds."""
-    return _grouped(rows, _WHAT, kind)
+    found = _grouped(rows, _WHAT, kind)
+    # The baseline of a label belongs beside its network.
+    places = {name: list(dict.fromkeys(row[name] for row in found)) for name in _WHAT}
+    order = ("slices_learnt", "label", "method")
+    return sorted(found, key=lambda row: [places[name].index(row[name]) for name in order])
 
 
 def write_tables(
