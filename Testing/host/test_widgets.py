@@ -219,3 +219,13 @@ def test_a_ui_file_becomes_these_widgets(tmp_path):
     assert ui.selector.noneEnabled
     assert ui.box.SlicerParameterName == "on"
     assert slicer.util.findChild(widget, "box") is ui.box
+
+
+def test_a_node_that_is_not_there_yet_is_selected_when_it_comes():
+    combo = slicer.qMRMLNodeComboBox()
+    combo.nodeTypes, combo.noneEnabled = ["vtkMRMLScalarVolumeNode"], True
+    combo.setMRMLScene(slicer.mrmlScene)
+    combo.setCurrentNodeID("vtkMRMLScalarVolumeNode1")
+    assert combo.currentNode() is None
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    assert combo.currentNode() is node

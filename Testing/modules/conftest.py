@@ -13,7 +13,10 @@ Fixtures, with the same meaning in both:
 - `inApplication`: whether this is the application.
 """
 
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+# the user's own library of models is left alone, by the workers too
+os.environ["DEEPTRANSLATE_MODELS"] = tempfile.mkdtemp(prefix="models-")
 
 try:
     import slicer
@@ -41,6 +47,7 @@ if not IN_APPLICATION:
 
 
 def pytest_sessionfinish():
+    shutil.rmtree(os.environ["DEEPTRANSLATE_MODELS"], ignore_errors=True)
     if not IN_APPLICATION:
         gui.shutDown()
 

@@ -38,6 +38,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._attributes = []
         self._labels = {}
         self._lastID = ""
+        self._requested = None
         self._combo = QtWidgets.QComboBox()
         self._combo.sizeAdjustPolicy = (
             QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -143,9 +144,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._select(nodeID)
 
     def _select(self, nodeID):
-        # -1, nothing shown, when there is no such node
+        # -1, nothing shown, when there is no such node; it is chosen when it comes
+        index = self._combo.findData(nodeID or NONE)
+        self._requested = nodeID if index < 0 else None
         blocked = self._combo.blockSignals(True)
-        self._combo.currentIndex = self._combo.findData(nodeID or NONE)
+        self._combo.currentIndex = index
         self._combo.blockSignals(blocked)
         self._notify()
 
@@ -158,7 +161,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return (self._scene.GetTagByClassName(kind) if self._scene else None) or "node"
 
     def refresh(self):
-        keep = self._id()
+        keep = self._requested or self._id()
         blocked = self._combo.blockSignals(True)
         self._combo.clear()
         if self.noneEnabled:
@@ -172,7 +175,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         if self.removeEnabled and keep:
             self._combo.addItem(f"Delete current {self._label()}", DELETE)
         index = self._combo.findData(keep or NONE)
-        if keep and index < 0:
+        if index >= 0:
+            self._requested = None
+        elif keep and not self._requested:
             # the current node is gone: the last one takes its place
             nodes = self._nodes()
             index = self._combo.findData(nodes[-1].GetID() if nodes else NONE)
