@@ -10,6 +10,8 @@ PANEL_WIDTH = 470
 class ModuleSelector(QtWidgets.QToolBar):
     """qSlicerModuleSelectorToolBar: which module's panel is shown."""
 
+    _offered = ("selectModule", "selectedModule")
+
     def __init__(self, window):
         super().__init__("Module Selection", window)
         self._window, self._selected = window, ""
@@ -37,6 +39,8 @@ class ModuleSelector(QtWidgets.QToolBar):
 
 
 class MainWindow(QtWidgets.QMainWindow):
+    _offered = ("moduleSelector",)
+
     def __init__(self):
         super().__init__()
         self.objectName = "qSlicerMainWindow"

@@ -174,6 +174,9 @@ def test_a_misspelt_panel_is_refused_at_every_mistake():
         lambda: slicer.app.layoutManager().sliceWidgets,
         lambda: slicer.util.errorDisplays,
         lambda: slicer.modules.nosuch,
+        lambda: slicer.util.mainWindow().viewArea,
+        lambda: slicer.app.layoutManager().renderNow(),
+        lambda: slicer.packaging.pipCalls,
     ]
     for mistake in mistakes:
         with pytest.raises((AttributeError, TypeError)):
