@@ -33,7 +33,9 @@ class Tutorial:
         from Testing.host import gui
 
         self.gui, self.options = gui, options
-        self.folder = Path(tempfile.mkdtemp(prefix="tutorial-"))
+        # A plain path, since it is seen in the pictures.
+        self.folder = Path(tempfile.gettempdir()) / "DeepTranslate"
+        self.folder.mkdir()
         self.app = gui.start()
         for name in ("DeepTranslate", "DeepTranslateTrain"):
             gui.loadModule(ROOT / "DeepTranslate" / f"{name}.py")
@@ -45,6 +47,7 @@ class Tutorial:
         self.slicer = slicer
         (self.folder / "models").mkdir()
         setModelsFolder(self.folder / "models")
+        self.app.userSettings().setValue("DeepTranslate/RunsFolder", str(self.folder / "runs"))
         options.output.mkdir(parents=True, exist_ok=True)
 
     def run(self):
@@ -119,10 +122,11 @@ class Tutorial:
         panel, ui = self.panel, self.panel.ui
         recipe = panel.recipes.recipe().with_training(epochs=EPOCHS)
         panel.recipes.setRecipe(recipe)
-        ui.runFolderEdit.currentPath = str(self.folder / "run")
+        run = self.folder / "runs" / "torso"
+        ui.runFolderEdit.currentPath = str(run)
         assert ui.trainButton.enabled, ui.summaryLabel.text
         ui.trainButton.click()
-        events = self.folder / "run" / "events.jsonl"
+        events = run / "events.jsonl"
 
         def epochs():
             return events.read_text().count('"event": "epoch"') if events.is_file() else 0
@@ -132,7 +136,7 @@ class Tutorial:
         if self.options.model:
             panel.onCancelTraining()
         self.wait(lambda: not panel.slot.busy)
-        return self.options.model or self.folder / "run" / "model.dtmodel"
+        return self.options.model or run / "model.dtmodel"
 
     def translate(self, model):
         """A subject that taught nothing: before Apply, and what comes of it."""

@@ -11,6 +11,9 @@ import vtk
 
 from DeepTranslateLib.mrml.naming import freeName
 
+# Height above the curves, as a part of theirs.
+_LEGEND_ROOM = 0.35
+
 
 class Curves:
     """Curves in the scene that are updated in place.
@@ -66,6 +69,7 @@ class Curves:
                 slicer.mrmlScene.RemoveNode(self.seriesNodes.pop(name))
         for name in names:
             self._makeSeries(name, x)
+        self._makeRoom(rows, names)
         # Plot views draw again when the chart changes, not when its table does.
         self.chartNode.Modified()
 
@@ -73,6 +77,17 @@ class Curves:
         """Show the chart in the layout, in place of the chart that was there."""
         if _isInScene(self.chartNode):
             slicer.modules.plots.logic().ShowChartInLayout(self.chartNode)
+
+    def _makeRoom(self, rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> None:
+        """Let the axis go on above the curves: the legend lies there, and would hide them."""
+        values = [_number(row.get(name)) for row in rows for name in names]
+        known = [value for value in values if value is not None]
+        if not known:
+            return
+        low, high = min(0.0, *known), max(known)
+        top = high + _LEGEND_ROOM * (high - low)
+        self.chartNode.SetYAxisRangeAuto(False)
+        self.chartNode.SetYAxisRange(low, top if top > low else low + 1.0)
 
     def _makeNodes(self, x: str) -> None:
         scene = slicer.mrmlScene
@@ -85,6 +100,10 @@ class Curves:
             self.chartNode.SetTitle(self._name)
             self.chartNode.SetXAxisTitle(x)
             self.chartNode.SetYAxisTitle(self._yTitle)
+            self.chartNode.SetTitleFontSize(13)
+            self.chartNode.SetAxisTitleFontSize(11)
+            self.chartNode.SetAxisLabelFontSize(10)
+            self.chartNode.SetLegendFontSize(10)
 
     def _makeSeries(self, name: str, x: str) -> None:
         series: Any = self.seriesNodes.get(name)

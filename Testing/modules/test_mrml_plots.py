@@ -121,3 +121,14 @@ def test_a_curve_that_has_a_colour_keeps_it():
         (10 / 255, 200 / 255, 30 / 255)
     )
     assert curves.seriesNodes["loss"].GetColor() != curves.seriesNodes["Dice liver"].GetColor()
+
+
+def test_the_legend_has_room_above_the_curves():
+    curves = Curves("Training")
+    curves.setHistory([{"epoch": 1, "loss": 4.0}, {"epoch": 2, "loss": None, "change": -1.0}])
+    low, high = curves.chartNode.GetYAxisRange()
+    assert low == -1
+    assert 5 < high < 7
+    curves.setHistory([{"epoch": 1, "loss": 0.0}])
+    low, high = curves.chartNode.GetYAxisRange()
+    assert low == 0 < high
