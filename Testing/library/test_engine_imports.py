@@ -34,7 +34,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 def test_the_rooms_that_must_be_light_are_all_there() -> None:
     words = "image.volume image.files image.dicom cohort.cases cohort.check"
-    words += " recipe model statistics phantom familiarity runfolder"
+    words += " recipe.whole recipe.files model statistics phantom familiarity runfolder"
     words += " jobs.events jobs.descriptions jobs.process jobs.client jobs.crash jobs.report"
     assert {f"DeepTranslateLib.{word}" for word in words.split()} <= set(ROOT)
 

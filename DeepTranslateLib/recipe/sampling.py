@@ -1,0 +1,61 @@
+"""Which pieces of an image the network sees, and what is done to them before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from DeepTranslateLib.recipe.error import RecipeError, increasing
+from DeepTranslateLib.schema import limits
+
+# Directions in which columns, rows and slices grow, so that every slice is seen upright.
+PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pieces of a volume the network sees: whole slices of one anatomical plane.
+
+    With `context` it sees neighbouring slices as further channels; at the ends of a volume the
+    last slice stands for those that are missing.
+    """
+
+    plane: str = limits("axial", choices=tuple(PLANES))
+    context: int = limits(
+        0, minimum=0, maximum=8, help="Neighbouring slices that are seen on each side."
+    )
+    foreground_weight: float = limits(
+        2.0,
+        minimum=1,
+        maximum=100,
+        help="How many times as often as an empty slice one with a label is drawn.",
+    )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a slice before the network sees it, and undone on the output.
+
+    `spacing` is the in-plane pixel size that the network works at, in mm: null leaves every
+    slice at its own size; "auto" does so while the pixel sizes of a cohort lie within
+    `spacing_tolerance` of their median, and brings those outside to the median; a number is a
+    fixed size, kept to within the same tolerance.
+    """
+
+    window: tuple[float, float] | None = limits(
+        None, help="Intensities mapped to 0 and 1; those outside are clipped. Null: no change."
+    )
+    spacing: float | str | None = limits("auto", minimum=0.05, maximum=20, unit="mm")
+    spacing_tolerance: float = limits(0.25, minimum=0, maximum=4)
+    body_crop: bool = limits(
+        False, help="Crop to the body (CT in HU): drops air and table, undone on the output."
+    )
+    body_margin: float = limits(20.0, minimum=0, maximum=200, unit="mm")
+
+    def validate(self, path: str) -> None:
+        """Refuse an empty window and a spacing that is a text other than "auto"."""
+        if self.window is not None:
+            increasing(self.window, f"{path}.window")
+        if isinstance(self.spacing, str) and self.spacing != "auto":
+            raise RecipeError(
+                f"{path}.spacing", f"expected millimetres, 'auto' or null, found '{self.spacing}'."
+            )

@@ -1,0 +1,178 @@
+"""Recipe: the parts together, and what each part allows but the whole does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
+from DeepTranslateLib.recipe.error import RecipeError
+from DeepTranslateLib.recipe.images import Input, Target
+from DeepTranslateLib.recipe.learning import (
+    LABEL_LOSSES,
+    VOLUME_LOSSES,
+    Method,
+    Optimizer,
+    Training,
+)
+from DeepTranslateLib.recipe.network import Network
+from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
+from DeepTranslateLib.schema import SchemaError, from_json, limits, to_json
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that defines a translation."""
+
+    name: str
+    target: Target
+    version: int = limits(FORMAT_VERSION, minimum=1)
+    title: str = ""
+    description: str = ""
+    reference: str = ""
+    inputs: tuple[Input, ...] = (Input(),)
+    sampling: Sampling = Sampling()
+    preprocessing: Preprocessing = Preprocessing()
+    network: Network = Network()
+    method: Method = Method()
+    optimizer: Optimizer = Optimizer()
+    augmentation: Augmentation = Augmentation()
+    noise: Noise = Noise()
+    training: Training = Training()
+
+    def validate(self, path: str) -> None:
+        """Refuse what each part allows but the whole does not."""
+        if self.version != FORMAT_VERSION:
+            raise RecipeError(
+                f"{path}.version",
+                f"this DeepTranslate reads recipes of version {FORMAT_VERSION}, found "
+                f"{self.version}. Update DeepTranslate to use it.",
+            )
+        if len(self.inputs) != 1:
+            raise RecipeError(
+                f"{path}.inputs", f"expected exactly one input, found {len(self.inputs)}."
+            )
+        self._validate_losses(f"{path}.method.loss")
+        self._validate_network(f"{path}.network")
+        if self.optimizer.warmup_epochs >= self.training.epochs:
+            raise RecipeError(
+                f"{path}.optimizer.warmup_epochs",
+                f"expected fewer than the {self.training.epochs} epochs of training, found "
+                f"{self.optimizer.warmup_epochs}.",
+            )
+        if self.training.monitor == "dice" and self.target.kind != "labels":
+            raise RecipeError(f"{path}.training.monitor", "a volume has no Dice; use 'loss'.")
+        if self.augmentation.windowed_kinds and self.preprocessing.window is None:
+            raise RecipeError(
+                f"{path}.preprocessing.window",
+                f"augmentation by {self.augmentation.windowed_kinds[0]} needs a window, since it "
+                "takes 0 for air and 1 for the window's end.",
+            )
+        self._validate_noise(path)
+        if self.preprocessing.body_crop and self.inputs[0].units != "HU":
+            raise RecipeError(
+                f"{path}.preprocessing.body_crop",
+                f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
+            )
+
+    def _validate_noise(self, path: str) -> None:
+        kind = self.noise.kind
+        if not self.is_denoising:
+            return
+        if self.target.kind != "volume":
+            raise RecipeError(
+                f"{path}.noise.kind",
+                "noise is learnt to be taken from volumes; use 'none' for labels.",
+            )
+        if self.preprocessing.window is None:
+            raise RecipeError(
+                f"{path}.preprocessing.window", f"the noise '{kind}' needs the window of images."
+            )
+        if kind == "poisson" and self.inputs[0].units != "HU":
+            raise RecipeError(
+                f"{path}.noise.kind",
+                f"'poisson' is for HU; the input's units are '{self.inputs[0].units}'.",
+            )
+        if kind == "rician" and self.preprocessing.window[0] < 0:
+            raise RecipeError(
+                f"{path}.noise.kind", "'rician' is for MR magnitudes, which are not below 0."
+            )
+
+    def _validate_losses(self, path: str) -> None:
+        kind = self.target.kind
+        possible = LABEL_LOSSES if kind == "labels" else VOLUME_LOSSES
+        for index, term in enumerate(self.method.losses):
+            if term.name not in possible:
+                place = path if isinstance(self.method.loss, str) else f"{path}[{index}].name"
+                raise RecipeError(
+                    place,
+                    f"'{term.name}' does not fit a target of kind '{kind}'. "
+                    f"Possible: {', '.join(possible)}.",
+                )
+
+    def _validate_network(self, path: str) -> None:
+        network = self.network
+        if network.dimension != 2:
+            raise RecipeError(
+                f"{path}.dimension",
+                "samples are slices, which a network of dimension 2 reads; for what lies before "
+                "and behind them set sampling.context.",
+            )
+        quarter = network.deep_supervision and self.method.coarse_targets == "full_size"
+        if quarter and network.levels < 4:
+            raise RecipeError(
+                f"{path}.levels",
+                "expected at least 4 for an output at a quarter of the size "
+                f"(method.coarse_targets is 'full_size'), found {network.levels}.",
+            )
+        if not network.residual:
+            return
+        if self.target.kind != "volume":
+            raise RecipeError(f"{path}.residual", "labels are no difference to the input.")
+        if self.inputs[0].units != self.target.units:
+            raise RecipeError(
+                f"{path}.residual",
+                f"the input's units are '{self.inputs[0].units}', the target's are "
+                f"'{self.target.units}'; only values in the same units have a difference.",
+            )
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the network's input: each input with its neighbours on both sides."""
+        return len(self.inputs) * (1 + 2 * self.sampling.context)
+
+    @property
+    def is_denoising(self) -> bool:
+        """Noisy inputs are made from clean images."""
+        return self.noise.kind != "none"
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the network's output: one per label, or one for a volume."""
+        return max(1, len(self.target.labels))
+
+    def with_training(self, **changes: Any) -> Recipe:
+        """The recipe with fields of `training` replaced (seed, epochs, ...), checked again.
+
+        Raises:
+            RecipeError: A new value has the wrong type or is impossible.
+        """
+        recipe = dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
+        return recipe_from_json(to_json(recipe))
+
+
+def recipe_from_json(value: Any) -> Recipe:
+    """Recipe of decoded JSON.
+
+    Raises:
+        RecipeError: With the JSON path of the fault.
+    """
+    try:
+        return from_json(Recipe, value)
+    except RecipeError:
+        raise
+    except SchemaError as error:
+        raise RecipeError(error.path, str(error).removeprefix(f"{error.path}: ")) from error
