@@ -543,7 +543,7 @@ def test_these_tests_leave_no_worker() -> None:
         found = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "DeepTranslateLib" in " ".join(process.cmdline()):
+                if "-m DeepTranslateLib run " in " ".join(process.cmdline()):
                     found.append(process)
         return found
 
