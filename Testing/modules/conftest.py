@@ -102,6 +102,8 @@ def renew(name):
         if item.widget():
             item.widget().hide()
             item.widget().deleteLater()
+    if not IN_APPLICATION:
+        gui.deleteDeferred()  # or every panel of every test would go on following the scene
     frame.reload()
     slicer.app.processEvents()
 
