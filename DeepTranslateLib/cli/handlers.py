@@ -23,7 +23,7 @@ from DeepTranslateLib.jobs.report import JobError
 from DeepTranslateLib.schema import to_json
 
 if TYPE_CHECKING:
-    from DeepTranslateLib.cohort import Cohort, Split
+    from DeepTranslateLib.cohort import Cohort
     from DeepTranslateLib.engine.translation import Translator
     from DeepTranslateLib.image import Image
     from DeepTranslateLib.model import Model
@@ -172,7 +172,7 @@ class Handlers:
         except (CohortError, ImageError, OSError) as error:
             # Nothing to split; what stands in the way is among the faults, or is said here.
             split = Split((), (), (), str(error))
-        return {"faults": to_json(faults), "split": _split_json(split)}
+        return {"faults": to_json(faults), "split": {**split.to_json(), "note": split.note}}
 
     def _estimate(self, job: EstimateJob, context: JobContext) -> dict[str, Any]:
         recipe, cohort = _recipe(job.recipe), _cohort(job.cohort, context)
@@ -233,18 +233,3 @@ def _images(job: TranslateJob, recipe: Recipe, context: JobContext) -> list[Imag
         context.progress("reading", number, len(wanted))
         images.append(read_image(context.path(job.images[name])))
     return images
-
-
-def _split_json(split: Split) -> dict[str, Any]:
-    parts = {
-        name: [
-            {
-                "subject": selection.case.subject,
-                "image": str(selection.case.image),
-                "slices": None if selection.slices is None else list(selection.slices),
-            }
-            for selection in getattr(split, name)
-        ]
-        for name in ("training", "validation", "test")
-    }
-    return {**parts, "note": split.note}

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from DeepTranslateLib.cohort.case import Case, CohortError, stack_axis
+from DeepTranslateLib.cohort.case import PARTS, Case, CohortError, stack_axis
 from DeepTranslateLib.cohort.files import read_cases
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import image_name
@@ -69,6 +70,22 @@ class Split:
     validation: tuple[Selection, ...]
     test: tuple[Selection, ...]
     note: str
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return for each part the subject, image and slices of its selections, as plain JSON."""
+        return {
+            part: [
+                {
+                    "subject": selection.case.subject,
+                    "image": str(selection.case.image)
+                    if isinstance(selection.case.image, Path)
+                    else "in memory",
+                    "slices": None if selection.slices is None else list(selection.slices),
+                }
+                for selection in getattr(self, part)
+            ]
+            for part in PARTS
+        }
 
 
 def read_cohort(path: str | Path) -> Cohort:

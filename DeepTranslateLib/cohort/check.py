@@ -82,10 +82,13 @@ def _digest(image: Image) -> bytes:
 
 
 def _named_twice(cohort: Cohort) -> Iterator[Fault]:
-    for subject in cohort.subjects:
-        parts = {case.split for case in cohort.cases if case.subject == subject} - {None}
-        if len(parts) > 1:
-            names = " and ".join(sorted(str(part) for part in parts))
+    parts: dict[str, set[str]] = {}
+    for case in cohort.cases:
+        if case.split is not None:
+            parts.setdefault(case.subject, set()).add(case.split)
+    for subject in sorted(parts):
+        if len(parts[subject]) > 1:
+            names = " and ".join(sorted(parts[subject]))
             yield Fault(
                 subject,
                 "subject_in_two_parts",

@@ -223,19 +223,6 @@ def _split_counts(split: Split) -> dict[str, Any]:
 
 def _write_cohort(split: Split, about: dict[str, Any], path: Path) -> None:
     """Write which slices do what, and what cards say of them under "card"."""
-    content: dict[str, Any] = {
-        name: [
-            {
-                "subject": selection.case.subject,
-                "image": str(selection.case.image)
-                if isinstance(selection.case.image, Path)
-                else "in memory",
-                "slices": selection.slices if selection.slices is None else list(selection.slices),
-            }
-            for selection in getattr(split, name)
-        ]
-        for name in ("training", "validation", "test")
-    }
-    content["card"] = about
+    content = {**split.to_json(), "card": about}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

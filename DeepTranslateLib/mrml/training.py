@@ -263,11 +263,15 @@ def asRecipe(recipe: RecipeLike) -> Recipe:
 
 
 def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
-    theirs = (initial.recipe.network, initial.recipe.output_channels, len(initial.recipe.inputs))
-    if theirs != (recipe.network, recipe.output_channels, len(recipe.inputs)):
+    theirs = initial.recipe
+    if (theirs.network, theirs.input_channels, theirs.output_channels) != (
+        recipe.network,
+        recipe.input_channels,
+        recipe.output_channels,
+    ):
         raise ValueError(
-            f"{initial.path.name} cannot be the beginning of this training: its network or its "
-            f"number of labels ({initial.recipe.output_channels}) is not that of the recipe "
-            f"({recipe.output_channels}). Take the network and the labels of its recipe, or begin "
-            "with nothing."
+            f"{initial.path.name} cannot be the beginning of this training: its network, slices of "
+            f"context ({theirs.sampling.context}) or its number of labels "
+            f"({theirs.output_channels}) is not that of the recipe ({recipe.sampling.context} and "
+            f"{recipe.output_channels}). Take these from its recipe, or begin with nothing."
         )

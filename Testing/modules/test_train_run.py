@@ -258,11 +258,12 @@ def test_a_model_is_trained_further(widget, pairs, tmp_path):
 
 def test_a_model_with_another_network_is_refused_before_anything_starts(pairs, tmp_path):
     first = train(tinyRecipe(epochs=1), pairs, tmp_path / "first", device="cpu")
-    other = to_json(tinyRecipe(epochs=1))
-    other["network"]["channels"] = 5
-    with pytest.raises(ValueError, match="network"):
-        train(other, pairs, tmp_path / "second", initialModel=first)
-    assert not (tmp_path / "second").exists()
+    for part, field, value in (("network", "channels", 5), ("sampling", "context", 1)):
+        other = to_json(tinyRecipe(epochs=1))
+        other[part][field] = value
+        with pytest.raises(ValueError, match="cannot be the beginning of this training"):
+            train(other, pairs, tmp_path / "second", initialModel=first)
+        assert not (tmp_path / "second").exists()
 
 
 def test_faults_of_a_cohort_are_shown_with_what_to_do(widget):
