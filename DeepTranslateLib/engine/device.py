@@ -75,11 +75,23 @@ def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Mixed precision on CUDA (bf16 where the GPU has it, else fp16); full precision elsewhere."""
+    """Mixed precision where the device computes it faster; full precision elsewhere.
+
+    bf16 on GPUs and CPUs that have it (AVX512-bf16, AMX), else fp16 on a CUDA GPU.
+    """
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.autocast("cpu", dtype=torch.bfloat16)
     if device.type != "cuda":
         return nullcontext()
     dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.autocast("cuda", dtype=dtype)
+
+
+def _cpu_has_bf16() -> bool:
+    """In instructions: emulated, bf16 is slower than full precision."""
+    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    asked = (getattr(torch.cpu, question, None) for question in questions)
+    return any(ask is not None and ask() for ask in asked)
 
 
 def batch_that_fits(recipe: Recipe, size: tuple[int, int], device: torch.device) -> int:
