@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import image_name, read_image
 
@@ -32,6 +35,8 @@ class Case:
         slices: Indices of the labelled slices along the stored axis that the recipe's plane
             stacks on, from 0; for an axial volume k, as in `voxels[k]`. None: all are labelled.
         split: "training", "validation", "test", or None to leave it to `split_cohort`.
+        mask: Volume on the image's grid; only voxels where it is not 0 teach and are measured.
+            None: all do.
 
     Raises:
         CohortError: A subject without a name, an unknown split, or an empty list of slices.
@@ -42,6 +47,7 @@ class Case:
     target: Path | Image | None
     slices: tuple[int, ...] | None = None
     split: str | None = None
+    mask: Path | Image | None = None
 
     def __post_init__(self) -> None:
         """Validate, and make paths and slices what the annotations say."""
@@ -52,7 +58,7 @@ class Case:
                 f"The split of subject {self.subject} is {self.split!r}; possible are "
                 f"{', '.join(PARTS)}, or nothing."
             )
-        for field in ("image", "target"):
+        for field in ("image", "target", "mask"):
             if isinstance(getattr(self, field), str):
                 object.__setattr__(self, field, Path(getattr(self, field)))
         if self.slices is not None:
@@ -98,6 +104,56 @@ class Case:
                 "or leave the case out."
             )
         return self.target if isinstance(self.target, Image) else read_image(self.target)
+
+    def read_mask(self) -> Image | None:
+        """Return the mask; None where all voxels count.
+
+        Raises:
+            ImageError: It cannot be read.
+            OSError: It may not be opened.
+        """
+        if self.mask is None or isinstance(self.mask, Image):
+            return self.mask
+        return read_image(self.mask)
+
+    def counted(self, orientation: str) -> npt.NDArray[np.bool_] | None:
+        """Which voxels teach and are measured, as an image of some orientation stores them.
+
+        Args:
+            orientation: Three letters such as "LPS", as of `Image.oriented`.
+
+        Returns:
+            Of the image's shape in that orientation; None where all voxels count.
+
+        Raises:
+            ImageError: The mask cannot be read.
+            OSError: It may not be opened.
+        """
+        mask = self.read_mask()
+        return None if mask is None else np.asarray(mask.oriented(orientation).voxels != 0)
+
+    def counted_slices(self, plane: str) -> tuple[int, ...] | None:
+        """The labelled slices of which the mask leaves something, in order, each once; None: all.
+
+        Args:
+            plane: Along which slices are counted: "axial", "coronal" or "sagittal".
+
+        Raises:
+            ImageError: There is a mask, and it or the image cannot be read.
+            OSError: It may not be opened.
+        """
+        chosen = None if self.slices is None else sorted(set(self.slices))
+        if self.mask is None:
+            return None if chosen is None else tuple(chosen)
+        # The mask may be stored in another order than the image, whose slices are counted.
+        image = self.read_image()
+        counted = self.counted(image.orientation)
+        assert counted is not None
+        stack = np.moveaxis(counted, stack_axis(image, plane), 0)
+        if chosen is None:
+            chosen = list(range(len(stack)))
+        # What lies outside of the volume is for the check of the cohort to say.
+        return tuple(i for i in chosen if not 0 <= i < len(stack) or stack[i].any())
 
 
 def stack_axis(image: Image, plane: str) -> int:

@@ -80,6 +80,7 @@ class Split:
                     "image": str(selection.case.image)
                     if isinstance(selection.case.image, Path)
                     else "in memory",
+                    **_mask_entry(selection.case),
                     "slices": None if selection.slices is None else list(selection.slices),
                 }
                 for selection in getattr(self, part)
@@ -109,6 +110,7 @@ def cohort_from_lists(
     subjects: Sequence[str] | None = None,
     slices: Sequence[Iterable[int] | None] | None = None,
     splits: Sequence[str | None] | None = None,
+    masks: Sequence[Path | str | Image | None] | None = None,
 ) -> Cohort:
     """Make a cohort of lists of the same length, for callers in Python.
 
@@ -119,11 +121,18 @@ def cohort_from_lists(
             it and, where names repeat, after its folder too.
         slices: Labelled slices of each, None where all are.
         splits: "training", "validation", "test" or None for each.
+        masks: What counts in each, None where all voxels do.
 
     Raises:
         CohortError: The lists do not fit together.
     """
-    lists = {"targets": targets, "subjects": subjects, "slices": slices, "splits": splits}
+    lists = {
+        "targets": targets,
+        "subjects": subjects,
+        "slices": slices,
+        "splits": splits,
+        "masks": masks,
+    }
     for name, values in lists.items():
         if values is not None and len(values) != len(images):
             raise CohortError(
@@ -137,6 +146,7 @@ def cohort_from_lists(
         subjects if subjects is not None else _default_subjects(images),
         slices if slices is not None else nothing,
         splits if splits is not None else nothing,
+        masks if masks is not None else nothing,
         strict=True,
     )
     cases = tuple(
@@ -146,8 +156,9 @@ def cohort_from_lists(
             target if target is None or isinstance(target, Image) else Path(target),
             None if chosen is None else tuple(chosen),
             part,
+            mask if mask is None or isinstance(mask, Image) else Path(mask),
         )
-        for image, target, subject, chosen, part in rows
+        for image, target, subject, chosen, part, mask in rows
     )
     return Cohort(cases, "the lists of images")
 
@@ -167,18 +178,18 @@ def split_cohort(
         cohort: The cases.
         fraction: Part of the subjects, or of the labelled slices, to validate on.
         seed: Which subjects are drawn.
-        plane: The recipe's plane, along which slices are counted where all are labelled.
+        plane: The recipe's plane, along which slices are counted.
 
     Raises:
         CohortError: A subject is named in two parts, or nothing is left to train on.
-        ImageError: Slices must be counted and the image cannot be read.
+        ImageError: Slices must be counted and the image, or a mask, cannot be read.
     """
     if not 0 < fraction < 1:
         raise CohortError(f"The fraction to hold out must lie between 0 and 1; it is {fraction}.")
     parts = _named_parts(cohort)
     # The order of selections decides what a seed trains on, so it may not hang on the file's.
     cases = sorted(cohort.cases, key=_place)
-    test = tuple(_select(case) for case in cases if parts[case.subject] == "test")
+    test = tuple(_select(case, plane) for case in cases if parts[case.subject] == "test")
     learning = [case for case in cases if parts[case.subject] != "test"]
     subjects = sorted({case.subject for case in learning})
     if "validation" in parts.values():
@@ -192,14 +203,20 @@ def split_cohort(
         )
     else:
         return _split_slices(learning, test, len(subjects), fraction, plane)
-    training = tuple(_select(case) for case in learning if case.subject not in held_out)
+    training = tuple(_select(case, plane) for case in learning if case.subject not in held_out)
     if not training:
         raise CohortError(
             f"{cohort.source} leaves no case to train on: all are named validation or test. Name "
             "some training."
         )
-    validation = tuple(_select(case) for case in learning if case.subject in held_out)
+    validation = tuple(_select(case, plane) for case in learning if case.subject in held_out)
     return Split(training, validation, test, note)
+
+
+def _mask_entry(case: Case) -> dict[str, str]:
+    if case.mask is None:
+        return {}
+    return {"mask": str(case.mask) if isinstance(case.mask, Path) else "in memory"}
 
 
 def _default_subjects(images: Sequence[Path | str | Image]) -> list[str]:
@@ -235,8 +252,8 @@ def _place(case: Case) -> tuple[str, str]:
     return case.subject, "" if isinstance(case.image, Image) else str(case.image)
 
 
-def _select(case: Case) -> Selection:
-    return Selection(case, None if case.slices is None else tuple(sorted(set(case.slices))))
+def _select(case: Case, plane: str) -> Selection:
+    return Selection(case, case.counted_slices(plane))
 
 
 def _drawn(
@@ -283,8 +300,9 @@ def _split_slices(
 
 
 def _labelled(case: Case, plane: str) -> tuple[int, ...]:
-    if case.slices is not None:
-        return tuple(sorted(set(case.slices)))
+    chosen = case.counted_slices(plane)
+    if chosen is not None:
+        return chosen
     image = case.read_image()
     return tuple(range(image.shape[stack_axis(image, plane)]))
 

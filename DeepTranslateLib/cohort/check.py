@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from DeepTranslateLib.cohort.case import Case, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
 from DeepTranslateLib.cohort.fault import Fault, faults_table, listed
+from DeepTranslateLib.cohort.gridcheck import check_mask, grid_fault
 from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.cohort.labelcheck import check_labels
 from DeepTranslateLib.image import Image, ImageError
@@ -138,13 +138,19 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
         yield from _check_slices(case, image, recipe)
     if image is not None and target is not None:
         yield from _check_target(case, image, target, recipe)
+    mask, fault = _read(case, "mask")
+    if fault is not None:
+        yield fault
+    if image is not None and mask is not None:
+        yield from check_mask(case, image, mask, recipe)
 
 
 def _read(case: Case, what: str) -> tuple[Image | None, Fault | None]:
     if getattr(case, what) is None:
         return None, None
+    read = {"image": case.read_image, "target": case.read_target, "mask": case.read_mask}
     try:
-        return case.read_image() if what == "image" else case.read_target(), None
+        return read[what](), None
     except (ImageError, OSError) as error:
         return None, Fault(
             case.subject,
@@ -200,26 +206,9 @@ def _check_slices(case: Case, image: Image, recipe: Recipe) -> Iterator[Fault]:
 def _check_target(case: Case, image: Image, target: Image, recipe: Recipe) -> Iterator[Fault]:
     # Stored in another order of axes, the same voxels of the patient are still the same grid.
     target = target.oriented(image.orientation)
-    if target.shape != image.shape:
-        yield Fault(
-            case.subject,
-            "shape_mismatch",
-            "error",
-            f"The image has {_size(image)} voxels, the labels or target {_size(target)}.",
-            "Check that they belong together, and resample the labels onto the image's grid "
-            "(nearest neighbour).",
-        )
-        return
-    if not target.same_grid(image):
-        yield Fault(
-            case.subject,
-            "geometry_mismatch",
-            "error",
-            "The image and the labels or target have the same number of voxels and lie in "
-            f"different places: {_difference(image, target)}.",
-            "Check that they belong together; then resample the labels onto the image's grid "
-            "(nearest neighbour), or copy the image's geometry if only the header is wrong.",
-        )
+    elsewhere = grid_fault(case.subject, image, target, "labels or target", "labels")
+    if elsewhere is not None:
+        yield elsewhere
         return
     if recipe.target.kind == "volume":
         yield from _check_values(case.subject, "target", target, recipe.target.units)
@@ -230,22 +219,3 @@ def _check_target(case: Case, image: Image, target: Image, recipe: Recipe) -> It
 
 def _name(target: Path | Image | None) -> str:
     return target.name if isinstance(target, Path) else ""
-
-
-def _size(image: Image) -> str:
-    return " x ".join(str(n) for n in reversed(image.shape))
-
-
-def _difference(image: Image, target: Image) -> str:
-    """Say what differs in the first of spacing, position and direction that does."""
-    if not np.allclose(image.spacing, target.spacing, rtol=1e-3):
-        return f"spacings {_mm(image.spacing)} and {_mm(target.spacing)} mm"
-    centre = (np.array(image.shape[::-1]) - 1) / 2
-    apart = float(np.linalg.norm(image.ras(centre) - target.ras(centre)))
-    if apart > 0.01 * image.spacing.min():
-        return f"centres {apart:.2f} mm apart"
-    return "their axes point in different directions"
-
-
-def _mm(spacing: npt.NDArray[np.float64]) -> str:
-    return " x ".join(f"{value:.3f}" for value in spacing)

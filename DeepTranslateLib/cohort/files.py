@@ -14,7 +14,9 @@ from DeepTranslateLib.image.dicom import is_dicom_file
 from DeepTranslateLib.image.files import image_name, is_image_file
 from DeepTranslateLib.schema import SchemaError, read_json
 
+# Those that DeepTranslate writes, and all that it reads.
 COLUMNS = ("subject", "image", "labels", "slices", "split")
+_READ_COLUMNS = (*COLUMNS, "mask")
 LABEL_WORDS = ("label", "seg", "mask", "tissue", "target")
 _IMAGE_NAMES = ("image", "ct", "volume")
 _LABEL_NAMES = ("labels", "label", "target")
@@ -41,8 +43,8 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
         cases = _read_csv(path)
     else:
         raise CohortError(
-            f"{path} is no cohort. Give a CSV with the columns {', '.join(COLUMNS)}, a folder with "
-            "one folder a subject, or an nnU-Net data set."
+            f"{path} is no cohort. Give a CSV with the columns {', '.join(_READ_COLUMNS)}, a "
+            "folder with one folder a subject, or an nnU-Net data set."
         )
     return tuple(cases)
 
@@ -74,6 +76,7 @@ def _read_csv(path: Path) -> list[Case]:
                     target=_located(path.parent, labels) if labels else None,
                     slices=slices_from_text(row_of["slices"]) if row_of.get("slices") else None,
                     split=row_of.get("split", "").lower() or None,
+                    mask=_located(path.parent, row_of["mask"]) if row_of.get("mask") else None,
                 )
             )
         except CohortError as error:
@@ -113,7 +116,7 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
     while names and not names[-1]:
         names.pop()
     names = ["labels" if name == "target" else name for name in names]
-    unknown = [name for name in names if name not in COLUMNS]
+    unknown = [name for name in names if name not in _READ_COLUMNS]
     missing = [name for name in COLUMNS[:2] if name not in names]
     repeated = sorted({name for name in names if names.count(name) > 1})
     faults = [("unknown", unknown), ("missing", missing), ("repeated", repeated)]
@@ -122,7 +125,7 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
             raise CohortError(
                 f"{path}, row 1: {what} column{'s' * (len(columns) > 1)} "
                 f"{', '.join(repr(name) for name in columns[:_LISTED])}. The columns are "
-                f"{', '.join(COLUMNS[:3])} and, where needed, {' and '.join(COLUMNS[3:])}; "
+                f"{', '.join(COLUMNS[:3])} and, where needed, {', '.join(_READ_COLUMNS[3:])}; "
                 "'target' may stand for 'labels', and denoising needs neither."
             )
     return names

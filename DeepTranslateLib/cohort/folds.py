@@ -82,8 +82,9 @@ def labelled_slices(case: Case, plane: str) -> tuple[int, ...]:
     Raises:
         ImageError: The image must be read and cannot be.
     """
-    if case.slices is not None:
-        return tuple(sorted(set(case.slices)))
+    chosen = case.counted_slices(plane)
+    if chosen is not None:
+        return chosen
     image = case.read_image()
     return tuple(range(image.shape[stack_axis(image, plane)]))
 
@@ -147,9 +148,14 @@ def _slices_by_content(
     shows = dict.fromkeys(chosen, True)
     if recipe.target.kind == "labels":
         values = [v for label in recipe.target.labels for v in (label.value, *label.also)]
-        target = case.read_target().oriented(case.read_image().orientation)
-        stack = np.moveaxis(target.voxels, stack_axis(target, recipe.sampling.plane), 0)
-        shows = {index: bool(np.isin(stack[index], values).any()) for index in chosen}
+        orientation = case.read_image().orientation
+        target = case.read_target().oriented(orientation)
+        labelled = np.isin(target.voxels, values)
+        counted = case.counted(orientation)
+        if counted is not None:
+            labelled &= counted
+        stack = np.moveaxis(labelled, stack_axis(target, recipe.sampling.plane), 0)
+        shows = {index: bool(stack[index].any()) for index in chosen}
     parts = [[index for index in chosen if shows[index] is wanted] for wanted in (True, False)]
     full, empty = ([(case, index) for index in _spread(part, rng)] for part in parts)
     return full, empty

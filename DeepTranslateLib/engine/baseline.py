@@ -68,15 +68,18 @@ class IntensityBaseline:
     def _pixels(
         self, cases: Sequence[Case], slices: Sequence[Sequence[int]]
     ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.generic]]]:
-        """Of each slice the bins and the target's values of the pixels inside the body."""
+        """Of each slice the bins and the target's values of pixels inside body and mask."""
         plane = PLANES[self._recipe.sampling.plane]
         for case, chosen in zip(cases, slices, strict=True):
             stack = slice_stack(case.read_image(), self._recipe)
             target = case.read_target().oriented(plane).voxels
+            counted = case.counted(plane)
             top, bottom, left, right = stack.body.box
             for stored in chosen:
                 index = stack.index(stored)
                 inside = stack.body.inside([index])[0]
+                if counted is not None:
+                    inside = inside & counted[index, top:bottom, left:right]
                 truth = target[index, top:bottom, left:right]
                 yield self._bins(stack, index)[inside], truth[inside]
 

@@ -225,7 +225,11 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
             raise TrainingError(
                 f"{path} is damaged ({error}). Give a new folder as output."
             ) from error
-        what = {"recipe": "recipe", "folds": "division into folds", "cases": "images or labels"}
+        what = {
+            "recipe": "recipe",
+            "folds": "division into folds",
+            "cases": "images, labels or masks",
+        }
         other = [name for key, name in what.items() if before.get(key) != plan[key]]
         if other:
             raise TrainingError(
@@ -241,8 +245,9 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
 def _digest(case: Case) -> str:
     """Subject and slices of a case, and a digest of its voxels, wherever its files lie."""
     digest = hashlib.blake2b(digest_size=16)
-    for image in (case.read_image(), case.read_target()):
-        digest.update(_content(image))
+    for image in (case.read_image(), case.read_target(), case.read_mask()):
+        if image is not None:
+            digest.update(_content(image))
     return f"{case.subject} {case.name} {digest.hexdigest()} {case.slices or 'all'}"
 
 

@@ -29,7 +29,8 @@ class LabelledSlice:
 
     Attributes:
         image: (channels, H, W) fp32, 0 to 1: the slice between its neighbours, if any.
-        target: (H, W) uint8 channels, 0 none, 255 ignored; or (1, H, W) fp32 values, 0 to 1.
+        target: (H, W) uint8 channels, 0 none, 255 ignored; or (1, H, W) fp32 values, 0 to 1; or,
+            where a mask says what counts, (2, H, W) fp32 values times weights, and the weights.
         full_size: Rows and columns of the whole slice at this pixel size.
     """
 
@@ -54,7 +55,7 @@ class LabelledSlice:
     def content(self) -> float:
         """How much there is to see: labelled pixels, or how far a volume's values spread."""
         if self.target.dtype != torch.uint8:
-            return float(self.target.std(correction=0))
+            return float(self.target[:1].std(correction=0))
         return float(torch.count_nonzero((self.target > 0) & (self.target != IGNORE)))
 
 
@@ -81,6 +82,7 @@ class SliceSet:
         self._units = recipe.inputs[0].units
         self._held = 0
         self._cache = cache
+        self._masked = any(selection.case.mask is not None for selection in selections)
         for selection in selections:
             self._add(selection, recipe)
 
@@ -123,10 +125,14 @@ class SliceSet:
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
         images = stack.images(indices)
+        counted = selection.case.counted(PLANES[recipe.sampling.plane])
         if recipe.target.kind == "labels":
-            targets = stack.labels(target, recipe, indices)
+            targets = stack.labels(target, recipe, indices, counted)
         else:
-            targets = stack.targets(target, recipe, indices)
+            if counted is None and self._masked:
+                # All slices of a batch have the same channels.
+                counted = np.ones(stack.voxels.shape, dtype=bool)
+            targets = stack.targets(target, recipe, indices, counted)
         for tensor in (images, targets):
             self._digest.update(str(tuple(tensor.shape)).encode())
             self._digest.update(tensor.contiguous().numpy().data)
@@ -160,7 +166,8 @@ def collate(slices: Sequence[LabelledSlice]) -> tuple[Tensor, Tensor]:
     """Slices of different sizes in one batch, each in the top left corner, 0 elsewhere.
 
     Returns:
-        Images (B, C, H, W) and targets (B, H, W) or (B, 1, H, W), as in `LabelledSlice`.
+        Images (B, C, H, W) and targets (B, H, W), (B, 1, H, W) or (B, 2, H, W), as in
+        `LabelledSlice`.
     """
     height = max(piece.size[0] for piece in slices)
     width = max(piece.size[1] for piece in slices)
@@ -176,6 +183,9 @@ def collate(slices: Sequence[LabelledSlice]) -> tuple[Tensor, Tensor]:
 
 def as_batch(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
     """A batch for a method: channels become one plane for each label, and a mask."""
+    if targets.dtype != torch.uint8 and targets.shape[1] == 2:
+        weights = targets[:, 1:]
+        return Batch(images, targets[:, :1] / weights.clamp_min(1e-6), weights)
     if targets.dtype != torch.uint8:
         return Batch(images, targets, torch.ones_like(images[:, :1]))
     labels = torch.arange(1, recipe.output_channels + 1, device=targets.device)

@@ -126,7 +126,7 @@ class _Side:
         case, started = selection.case, time.monotonic()
         if case not in self._held:
             self._held[case] = dataclasses.replace(
-                case, image=case.read_image(), target=case.read_target()
+                case, image=case.read_image(), target=case.read_target(), mask=case.read_mask()
             )
         self._seconds += time.monotonic() - started
         self.read.append(Selection(self._held[case], selection.slices))

@@ -10,7 +10,7 @@ import torch
 
 from DeepTranslateLib.cohort import Selection
 from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
-from DeepTranslateLib.engine.preprocessing import channels_of_values, slice_stack
+from DeepTranslateLib.engine.preprocessing import IGNORE, channels_of_values, slice_stack
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.recipe import PLANES
 
@@ -33,12 +33,15 @@ def _dice(translator: Translator, selections: Sequence[Selection]) -> dict[str, 
     for selection in selections:
         stack = slice_stack(selection.case.read_image(), recipe)
         truth = selection.case.read_target().oriented(PLANES[recipe.sampling.plane]).voxels
+        counted = selection.case.counted(PLANES[recipe.sampling.plane])
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         for indices, channels in translator.slices(stack, [stack.index(i) for i in chosen]):
             for index, piece in zip(indices, channels.numpy(), strict=True):
                 whole = np.zeros(stack.voxels.shape[1:], dtype=np.uint8)
                 stack.paste(piece, index, whole)
                 reference = channels_of_values(truth[index], recipe)
+                if counted is not None:
+                    reference[~counted[index]] = IGNORE
                 counter.add(torch.from_numpy(whole), torch.from_numpy(reference))
     names = [label.name for label in recipe.target.labels]
     return {
@@ -54,6 +57,7 @@ def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]
         stack = slice_stack(image, translator.recipe)
         plane = PLANES[translator.recipe.sampling.plane]
         truth = selection.case.read_target().oriented(plane).voxels
+        counted = selection.case.counted(plane)
         assert translator.recipe.target.range is not None
         lowest = translator.recipe.target.range[0]
         chosen = range(len(stack)) if selection.slices is None else selection.slices
@@ -61,5 +65,8 @@ def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]
             for index, piece in zip(indices, values.numpy(), strict=True):
                 whole = np.full(stack.voxels.shape[1:], lowest, dtype=np.float32)
                 stack.paste(piece, index, whole)
-                errors.append(float(np.abs(whole - truth[index]).mean()))
+                error = np.abs(whole - truth[index])
+                errors.append(
+                    float(error.mean() if counted is None else error[counted[index]].mean())
+                )
     return mean_of_known(errors)

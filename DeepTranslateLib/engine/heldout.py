@@ -54,7 +54,7 @@ def measure_held_out(
                     "method": method,
                     **row,
                 }
-                for row in compared_slices(output, target, recipe, chosen)
+                for row in compared_slices(output, target, recipe, chosen, case.read_mask())
             ]
     return rows
 
@@ -83,7 +83,11 @@ def translated_slices(translator: Translator, image: Image, slices: Sequence[int
 
 
 def compared_slices(
-    output: Image, target: Image, recipe: Recipe, slices: Sequence[int]
+    output: Image,
+    target: Image,
+    recipe: Recipe,
+    slices: Sequence[int],
+    mask: Image | None = None,
 ) -> list[dict[str, Any]]:
     """Metrics of an output on the slices that count: a row a label, or one for a volume.
 
@@ -92,15 +96,18 @@ def compared_slices(
         target: As in the cohort, on the same grid.
         recipe: Says what they are.
         slices: Stored indices in the output.
+        mask: On the same grid; only voxels where it is not 0 count. Default: all do.
     """
     counted = np.zeros(output.shape, dtype=bool)
     np.moveaxis(counted, stack_axis(output, recipe.sampling.plane), 0)[list(slices)] = True
-    mask = output.with_voxels(counted)
+    if mask is not None:
+        counted &= mask.oriented(output.orientation).voxels != 0
+    inside = output.with_voxels(counted)
     if recipe.target.kind == "volume":
         found = volume_metrics(
             output,
             target,
-            mask=mask,
+            mask=inside,
             value_range=recipe.target.range,
             plane=recipe.sampling.plane,
         )
@@ -112,7 +119,7 @@ def compared_slices(
         output,
         target.with_voxels(known),
         tuple(names),
-        mask=mask,
+        mask=inside,
         ignore=recipe.target.ignore,
     )
     return [{"label": names[row.value], **to_json(row)} for row in found_labels]

@@ -103,27 +103,57 @@ class SliceStack:
             slices = ((slices - low) / (high - low)).clamp_(0, 1)
         return _resize(slices, self.size)
 
-    def labels(self, labels: Image, recipe: Recipe, indices: Sequence[int]) -> Tensor:
+    def labels(
+        self,
+        labels: Image,
+        recipe: Recipe,
+        indices: Sequence[int],
+        counted: np.ndarray | None = None,
+    ) -> Tensor:
         """Channel of each pixel, uint8 (len(indices), *size): 0 none, n the nth label, 255 ignore.
 
         Args:
             labels: Label map on the grid of the volume this stack was made from.
             recipe: Says which values stand for which label.
             indices: Slices of the stack.
+            counted: Where the label map counts, as `voxels` are stored; default: everywhere.
         """
         view = labels.oriented(PLANES[recipe.sampling.plane]).voxels
         channels = channels_of_values(self._crop(view, indices), recipe)
         # Where the network is shown air, it cannot learn tissue.
         channels[~self._inside(indices)] = 0
+        if counted is not None:
+            channels[~self._crop(counted, indices)] = IGNORE
         return _resize_nearest(torch.from_numpy(channels), self.size)
 
-    def targets(self, volume: Image, recipe: Recipe, indices: Sequence[int]) -> Tensor:
-        """Values of a target volume, its range mapped to 0..1: (len(indices), 1, *size) fp32."""
+    def targets(
+        self,
+        volume: Image,
+        recipe: Recipe,
+        indices: Sequence[int],
+        counted: np.ndarray | None = None,
+    ) -> Tensor:
+        """Values of a target volume, its range mapped to 0..1: (len(indices), 1, *size) fp32.
+
+        Args:
+            volume: On the grid of the volume this stack was made from.
+            recipe: Says its range.
+            indices: Slices of the stack.
+            counted: Where it counts, as `voxels` are stored. The result is then (len(indices), 2,
+                *size): values times weights, and the weights, so that what does not count stays
+                out of every average that interpolation takes (premultiplied alpha: Porter & Duff
+                1984).
+        """
         assert recipe.target.range is not None
         low, high = recipe.target.range
         view = volume.oriented(PLANES[recipe.sampling.plane]).voxels
         values = torch.from_numpy(self._crop(view, indices).astype(np.float32))[:, None]
-        return _resize((values - low) / (high - low), self.size)
+        values = (values - low) / (high - low)
+        if counted is not None:
+            weights = torch.from_numpy(self._crop(counted, indices).astype(np.float32))[:, None]
+            # Not multiplied: 0 times what is no number would be none.
+            values = torch.cat([values.where(weights > 0, torch.zeros(())), weights], dim=1)
+        return _resize(values, self.size)
 
     def restore(self, outputs: Tensor) -> Tensor:
         """Outputs (N, C, *size) at the pixel size of the crop: (N, C, rows, columns)."""

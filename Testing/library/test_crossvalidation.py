@@ -260,7 +260,7 @@ def test_another_cohort_recipe_or_division_is_refused(finished):
     voxels[0, 0, 0] = 20
     cases = (dataclasses.replace(changed.cases[0], target=target.with_voxels(voxels)),)
     other = Cohort((*cases, *changed.cases[1:]), "other")
-    with pytest.raises(TrainingError, match=r"another images or labels\. Give a new folder"):
+    with pytest.raises(TrainingError, match=r"another images, labels or masks\. Give a new folder"):
         cross_validate(RECIPE, other, 3, folder, device="cpu")
     with pytest.raises(TrainingError, match="another division into folds"):
         cross_validate(RECIPE, blobs_cohort(), 2, folder, device="cpu")
