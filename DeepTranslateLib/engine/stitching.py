@@ -1,0 +1,206 @@
+"""Overlapping windows of a volume put together, with no more of it in memory than a slab.
+
+Where windows overlap, the mean of their outputs counts, each weighted by a Gaussian about the
+middle of its window, where a network sees most of what lies around (Isensee et al. 2021, nnU-Net,
+supplement 4; windows and weights are those of MONAI's SlidingWindowInferer). Windows follow each
+other along the slices, so that those which no later window reaches are finished and given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, int, int]
+Place = tuple[EllipsisType, slice, slice]  # rows and columns of a tensor
+# Slices first to last - 1 of the volume, (C, last - first, H, W) fp32.
+Reader = Callable[[int, int], Tensor]
+# Windows (B, C, *patch) to outputs (B, K, *patch) fp32 on the CPU.
+Predictor = Callable[[Tensor], Tensor]
+
+_SIGMA = 0.125  # of the window's length
+_LEAST_WEIGHT = 1e-3
+_SLICES_READ = 8  # at a time: what reading leaves behind is a few times as large as the slices
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows lie on a volume.
+
+    The last one of each axis ends where the volume ends; a volume shorter than a window lies in
+    its middle, with 0 around it.
+
+    Attributes:
+        size: Slices, rows and columns of the volume.
+        patch: Slices, rows and columns of a window.
+        overlap: Share of a window that the next one covers, too; at least 0 and below 1.
+    """
+
+    size: Size
+    patch: Size
+    overlap: float
+
+    def starts(self, axis: int) -> list[int]:
+        """First voxel of each window along an axis; negative where the volume is shorter."""
+        size, patch = self.size[axis], self.patch[axis]
+        if size <= patch:
+            return [-((patch - size) // 2)]
+        step = max(1, int(patch * (1 - self.overlap)))
+        last = size - patch
+        return [*range(0, last, step), last]
+
+    def __len__(self) -> int:
+        return len(self.starts(0)) * len(self.starts(1)) * len(self.starts(2))
+
+    def weights(self) -> Tensor:
+        """Weight of each voxel of a window: `patch`, fp32, 1 at its middle."""
+        from monai.data.utils import compute_importance_map
+
+        return compute_importance_map(self.patch, "gaussian", _SIGMA).clamp_(min=_LEAST_WEIGHT)
+
+
+class Stitcher:
+    """Applies a network to the windows of a volume.
+
+    Args:
+        windows: Where they are.
+        predict: What the network makes of them.
+        channels: Of its outputs.
+        batch: Windows at a time; halved when the device's memory does not hold them.
+        on_windows: Called with the number of windows done, after each batch.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        predict: Predictor,
+        channels: int,
+        batch: int = 1,
+        on_windows: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._windows = windows
+        self._predict = predict
+        self._channels = channels
+        self._batch = batch
+        self._on_windows = on_windows
+        self._weights = windows.weights()
+
+    def windows_needed(self, wanted: Sequence[int], rows: tuple[int, int]) -> int:
+        """How many windows `slices` takes for the same arguments."""
+        starts = [z for z in self._windows.starts(0) if self._reaches(z, wanted)]
+        return len(starts) * len(self._places(rows))
+
+    def slices(
+        self, read: Reader, wanted: Sequence[int], rows: tuple[int, int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Slices of the stitched outputs, each as soon as no window is left that changes it.
+
+        Args:
+            read: Gives the volume.
+            wanted: Slices, in rising order; windows that hold none of them are left out.
+            rows: First row and last row + 1 that are wanted of them. The others take no memory;
+                windows on the border of two such bands are computed for both.
+
+        Yields:
+            The slice and its values (K, rows, columns), which may be changed and are only there
+            until the next is asked for.
+        """
+        depth, _, width = self._windows.size
+        patch = self._windows.patch
+        top, bottom = rows
+        seen = torch.empty(0)
+        sums = torch.zeros(patch[0], self._channels, bottom - top, width)
+        totals = torch.zeros(patch[0], bottom - top, width)
+        starts = self._windows.starts(0)
+        before: int | None = None
+        for start, end in zip(starts, [*starts[1:], depth], strict=True):
+            if not self._reaches(start, wanted):
+                continue
+            shift = patch[0] if before is None else start - before
+            for held in (sums, totals):
+                _move_up(held, shift)
+            seen = self._read(read, start, seen, shift)
+            before = start
+            self._add(seen, sums, totals, rows)
+            for index in wanted:
+                if max(start, 0) <= index < end:
+                    yield index, sums[index - start].div_(totals[index - start])
+
+    def _reaches(self, start: int, wanted: Sequence[int]) -> bool:
+        return any(start <= index < start + self._windows.patch[0] for index in wanted)
+
+    def _places(self, rows: tuple[int, int]) -> list[tuple[int, int]]:
+        """First row and column of the windows that reach into these rows."""
+        height = self._windows.patch[1]
+        return [
+            (row, column)
+            for row in self._windows.starts(1)
+            if row < rows[1] and row + height > rows[0]
+            for column in self._windows.starts(2)
+        ]
+
+    def _read(self, read: Reader, start: int, seen: Tensor, shift: int) -> Tensor:
+        """The slices of a row of windows, (windows' slices, C, H, W), of which some are there."""
+        (depth, *_), patch = self._windows.size, self._windows.patch
+        there = 0 if not len(seen) else max(0, patch[0] - shift)
+        if there:
+            _move_up(seen, shift)
+        first, last = max(start + there, 0), min(start + patch[0], depth)
+        for begin in range(first, last, _SLICES_READ):
+            end = min(begin + _SLICES_READ, last)
+            piece = read(begin, end)
+            if not len(seen):
+                seen = torch.zeros(patch[0], piece.shape[0], *piece.shape[2:])
+            seen[begin - start : end - start] = piece.transpose(0, 1)
+        return seen
+
+    def _add(self, seen: Tensor, sums: Tensor, totals: Tensor, rows: tuple[int, int]) -> None:
+        """Apply the network to a row of windows, and add its weighted outputs."""
+        places = self._places(rows)
+        done = 0
+        while done < len(places):
+            chosen = places[done : done + self._batch]
+            try:
+                outputs = self._predict(torch.stack([self._window(seen, *at) for at in chosen]))
+            except torch.OutOfMemoryError:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
+                torch.cuda.empty_cache()
+                continue
+            for at, output in zip(chosen, outputs, strict=True):
+                here, within = self._overlap(at, rows)
+                weights = self._weights[within]
+                sums[here].addcmul_(output[within].transpose(0, 1), weights[:, None])
+                totals[here] += weights
+            done += len(chosen)
+            self._on_windows(len(chosen))
+
+    def _window(self, seen: Tensor, row: int, column: int) -> Tensor:
+        """A window (C, *patch) of the slices that were read, with 0 where there is no volume."""
+        here, within = self._overlap((row, column), (0, self._windows.size[1]))
+        window = torch.zeros(seen.shape[1], *self._windows.patch)
+        window[within] = seen[here].transpose(0, 1)
+        return window
+
+    def _overlap(self, at: tuple[int, int], rows: tuple[int, int]) -> tuple[Place, Place]:
+        """What a window and rows of the volume share: in those rows, and in the window."""
+        (row, column), (_, height, width) = at, self._windows.patch
+        first, last = max(row, rows[0]), min(row + height, rows[1])
+        left, right = max(column, 0), min(column + width, self._windows.size[2])
+        return (
+            (..., slice(first - rows[0], last - rows[0]), slice(left, right)),
+            (..., slice(first - row, last - row), slice(left - column, right - column)),
+        )
+
+
+def _move_up(held: Tensor, shift: int) -> None:
+    """Drop the first slices and add as many that are 0, in place."""
+    kept = max(0, len(held) - shift)
+    for index in range(kept if shift else 0):  # one by one: where they overlap, order matters
+        held[index] = held[index + shift]
+    held[kept:] = 0
