@@ -79,10 +79,12 @@ def train(
         CohortError: The cohort has faults; the message is their table.
         DeviceError: There is no such device.
         ModelError: The initial model cannot be read.
+        RecipeError: The recipe is to be configured from the cohort first.
         TrainingError: Training diverged, the initial model does not fit, or the folder holds a
             run on other data.
         Stopped: It was asked to stop, and saved a checkpoint.
     """
+    recipe.refuse_if_open()
     folder = Path(folder)
     torch_device = choose_device(device)
     start = None if initial is None else initial_weights(initial, recipe)

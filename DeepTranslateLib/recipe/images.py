@@ -73,8 +73,6 @@ class Target:
                 raise RecipeError(f"{path}.ignore", "only label maps have a value to ignore.")
             increasing(self.range, f"{path}.range")
             return
-        if not self.labels:
-            raise RecipeError(f"{path}.labels", "a target of kind 'labels' needs at least one.")
         if self.range is not None:
             raise RecipeError(f"{path}.range", "labels have no range of values.")
         taken: dict[int, str] = {}

@@ -21,15 +21,26 @@ from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
 from DeepTranslateLib.schema import SchemaError, from_json, limits, to_json
 
 FORMAT_VERSION = 1
+AS_WRITTEN, FROM_COHORT = "as written", "from cohort"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that defines a translation."""
+    """Everything that defines a translation.
+
+    A recipe that says `configure: "from cohort"` leaves things open: labels, and all fields that
+    are chosen from images and are at their defaults. `configuration.configured` chooses them for a
+    cohort; before, no network can be made of it.
+    """
 
     name: str
     target: Target
     version: int = limits(FORMAT_VERSION, minimum=1)
+    configure: str = limits(
+        AS_WRITTEN,
+        choices=(AS_WRITTEN, FROM_COHORT),
+        help="From the cohort: fields at their defaults are chosen from the images to learn from.",
+    )
     title: str = ""
     description: str = ""
     reference: str = ""
@@ -54,6 +65,12 @@ class Recipe:
         if len(self.inputs) != 1:
             raise RecipeError(
                 f"{path}.inputs", f"expected exactly one input, found {len(self.inputs)}."
+            )
+        if self.target.kind == "labels" and not self.target.labels and self.is_configured:
+            raise RecipeError(
+                f"{path}.target.labels",
+                "a target of kind 'labels' needs at least one, unless the recipe's 'configure' is "
+                f"'{FROM_COHORT}'.",
             )
         self._validate_losses(f"{path}.method.loss")
         self._validate_network(f"{path}.network")
@@ -143,6 +160,25 @@ class Recipe:
     def input_channels(self) -> int:
         """Channels of the network's input: each input with its neighbours on both sides."""
         return len(self.inputs) * (1 + 2 * self.sampling.context)
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether it says everything; else a cohort must say the rest."""
+        return self.configure == AS_WRITTEN
+
+    def refuse_if_open(self) -> None:
+        """Refuse to be used as it is while a cohort must say the rest.
+
+        Raises:
+            RecipeError: It is to be configured from a cohort.
+        """
+        if not self.is_configured:
+            raise RecipeError(
+                "$.configure",
+                f"the recipe '{self.name}' is chosen from a cohort, and none was measured yet. Give "
+                "it to 'deeptranslate train', or write it with 'deeptranslate propose --recipe "
+                f"{self.name}'; in Python use DeepTranslateLib.configuration.configured.",
+            )
 
     @property
     def is_denoising(self) -> bool:

@@ -23,7 +23,9 @@ def build_network(recipe: Recipe) -> nn.Module:
 
     Raises:
         NetworkError: A package that this network needs is not installed.
+        RecipeError: The recipe is to be configured from a cohort first.
     """
+    recipe.refuse_if_open()
     network = _named(recipe)
     if not recipe.network.residual:
         return network
