@@ -13,10 +13,14 @@ PLANES = {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which pieces of a volume the network sees: whole slices of one anatomical plane.
+    """Which pieces of a volume the network sees: whole slices of one anatomical plane, or patches.
 
     With `context` it sees neighbouring slices as further channels; at the ends of a volume the
     last slice stands for those that are missing.
+
+    With `patch` it sees boxes of as many slices, rows and columns, which lie as slices of `plane`
+    do; what is beyond a volume is air that neither teaches nor counts. `network.dimension` is
+    then 3. Without `patches_per_epoch` an epoch has as many as cover the training volumes once.
     """
 
     plane: str = limits("axial", choices=tuple(PLANES))
@@ -29,6 +33,35 @@ class Sampling:
         maximum=100,
         help="How many times as often as an empty slice one with a label is drawn.",
     )
+    patch: tuple[int, int, int] | None = limits(
+        None,
+        minimum=4,
+        maximum=1024,
+        help="Slices, rows and columns of the boxes that a 3D network sees; null: whole slices.",
+    )
+    foreground_share: float = limits(
+        1 / 3,
+        minimum=0,
+        maximum=1,
+        help="Share of the patches that are centred on a label, or for volumes not on air.",
+    )
+    patches_per_epoch: int | None = limits(
+        None, minimum=1, maximum=100000, help="Null: as many as cover the training volumes once."
+    )
+    overlap: float = limits(
+        0.25,
+        minimum=0,
+        maximum=0.9,
+        help="Of neighbouring patches when a volume is translated, as a part of their size.",
+    )
+
+    def validate(self, path: str) -> None:
+        """Refuse patches with context: they hold their neighbours."""
+        if self.patch is not None and self.context:
+            raise RecipeError(
+                f"{path}.context",
+                f"a patch holds its neighbouring slices; expected 0, found {self.context}.",
+            )
 
 
 @dataclass(frozen=True)
@@ -38,13 +71,21 @@ class Preprocessing:
     `spacing` is the in-plane pixel size that the network works at, in mm: null leaves every
     slice at its own size; "auto" does so while the pixel sizes of a cohort lie within
     `spacing_tolerance` of their median, and brings those outside to the median; a number is a
-    fixed size, kept to within the same tolerance.
+    fixed size, kept to within the same tolerance. `slice_spacing`, the distance of slices, follows
+    the same rules; only patches have one.
     """
 
     window: tuple[float, float] | None = limits(
         None, help="Intensities mapped to 0 and 1; those outside are clipped. Null: no change."
     )
     spacing: float | str | None = limits("auto", minimum=0.05, maximum=20, unit="mm")
+    slice_spacing: float | str | None = limits(
+        None,
+        minimum=0.05,
+        maximum=100,
+        unit="mm",
+        help="Distance of the slices of patches; null: their own.",
+    )
     spacing_tolerance: float = limits(0.25, minimum=0, maximum=4)
     body_crop: bool = limits(
         False, help="Crop to the body (CT in HU): drops air and table, undone on the output."
@@ -55,7 +96,9 @@ class Preprocessing:
         """Refuse an empty window and a spacing that is a text other than "auto"."""
         if self.window is not None:
             increasing(self.window, f"{path}.window")
-        if isinstance(self.spacing, str) and self.spacing != "auto":
-            raise RecipeError(
-                f"{path}.spacing", f"expected millimetres, 'auto' or null, found '{self.spacing}'."
-            )
+        for name in ("spacing", "slice_spacing"):
+            value = getattr(self, name)
+            if isinstance(value, str) and value != "auto":
+                raise RecipeError(
+                    f"{path}.{name}", f"expected millimetres, 'auto' or null, found '{value}'."
+                )

@@ -132,12 +132,7 @@ class Recipe:
 
     def _validate_network(self, path: str) -> None:
         network = self.network
-        if network.dimension != 2:
-            raise RecipeError(
-                f"{path}.dimension",
-                "samples are slices, which a network of dimension 2 reads; for what lies before "
-                "and behind them set sampling.context.",
-            )
+        self._validate_dimension(path)
         quarter = network.deep_supervision and self.method.coarse_targets == "full_size"
         if quarter and network.levels < 4:
             raise RecipeError(
@@ -155,6 +150,29 @@ class Recipe:
                 f"the input's units are '{self.inputs[0].units}', the target's are "
                 f"'{self.target.units}'; only values in the same units have a difference.",
             )
+
+    def _validate_dimension(self, path: str) -> None:
+        dimension, patch = self.network.dimension, self.sampling.patch
+        if dimension == 2 and patch is not None:
+            raise RecipeError(
+                f"{path}.dimension", "patches are read by a network of dimension 3, found 2."
+            )
+        if dimension == 3 and patch is None:
+            raise RecipeError(
+                f"{path}.dimension",
+                "samples are slices, which a network of dimension 2 reads; set sampling.patch for "
+                "one of 3, or sampling.context for what lies before and behind a slice.",
+            )
+        if patch is None and self.preprocessing.slice_spacing is not None:
+            raise RecipeError(
+                f"{path.removesuffix('network')}preprocessing.slice_spacing",
+                "slices have no distance that the network sees; use null, or set sampling.patch.",
+            )
+
+    @property
+    def is_volumetric(self) -> bool:
+        """The network sees patches of volumes, not slices."""
+        return self.sampling.patch is not None
 
     @property
     def input_channels(self) -> int:
