@@ -10,19 +10,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.fingerprint import Fingerprint, names_a_side
-from DeepTranslateLib.proposal_images import ImageChoices, Reason
+from DeepTranslateLib.proposal_images import ImageChoices
+from DeepTranslateLib.proposal_reasons import Reason, Reasons
 from DeepTranslateLib.recipe import (
-    Method,
+    AS_WRITTEN,
+    Augmentation,
+    Label,
     Network,
     Recipe,
     Target,
+    Training,
     recipe_from_json,
     write_recipe,
 )
@@ -52,52 +56,80 @@ def propose_recipe(
     base: Recipe | None = None,
     name: str = "proposed",
     memory_bytes: int = MEMORY_BYTES,
+    *,
+    named: Sequence[Label] = (),
+    fixed: Collection[str] = (),
 ) -> Proposal:
     """Propose a recipe for a cohort.
 
     Args:
         found: What the cohort is like.
-        base: Keeps its name, labels, method, optimizer and whatever is not measured.
+        base: Keeps its name, labels, method, optimizer and whatever is not measured; one that is
+            configured from a cohort also keeps all that differs from the defaults.
         name: Of the recipe without a base.
         memory_bytes: That a training step may take.
+        named: Names and colours of labels, for those that the base does not know.
+        fixed: Fields such as "training.epochs", or parts such as "network", that stay as they are
+            in the base.
 
     Raises:
         CohortError: The base makes something else than the cohort's targets, or there is no label.
+        RecipeError: What is kept does not go together with what was chosen.
     """
     if base is not None and base.target.kind != found.kind:
         raise CohortError(
             f"The recipe '{base.name}' makes {base.target.kind} and the cohort's targets are "
             f"{found.kind}. Give a recipe of the same kind, or none."
         )
-    choices = _Choices(found, base, memory_bytes)
-    recipe = choices.recipe(name)
+    reasons = Reasons(base, fixed)
+    images = ImageChoices(found, base, reasons, named)
+    recipe = _Choices(found, base, memory_bytes, reasons, images).recipe(name)
     # What is wrong with a combination is said here, not when it is trained.
-    return Proposal(recipe_from_json(to_json(recipe)), choices.reasons)
+    return Proposal(recipe_from_json(to_json(recipe)), tuple(reasons.all))
 
 
 def write_proposal(proposal: Proposal, found: Fingerprint, path: Path) -> Path:
     """Write the recipe, and beside it the reasons and what was measured; returns their path."""
     write_recipe(proposal.recipe, path)
-    beside = reasons_path(path)
+    return write_reasons(proposal, found, path)
+
+
+def write_reasons(
+    proposal: Proposal, found: Fingerprint, recipe_path: Path, base: Recipe | None = None
+) -> Path:
+    """Write the reasons and what was measured beside a recipe; returns their path.
+
+    Args:
+        proposal: Why the recipe is so.
+        found: What was measured.
+        recipe_path: Where the recipe lies, or will.
+        base: What it began with, to be recognised again.
+    """
     content = {"fingerprint": to_json(found), "reasons": to_json(proposal.reasons)}
+    if base is not None:
+        content["base"] = to_json(base)
+    beside = reasons_path(recipe_path)
     with atomic_file(beside) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return beside
 
 
 class _Choices:
-    """The choices, one after the other, each with its reason."""
+    """The choices, one after the other."""
 
-    def __init__(self, found: Fingerprint, base: Recipe | None, memory: int) -> None:
+    def __init__(
+        self,
+        found: Fingerprint,
+        base: Recipe | None,
+        memory: int,
+        reasons: Reasons,
+        images: ImageChoices,
+    ) -> None:
         self._found = found
         self._base = base
         self._memory = memory
-        self._images = ImageChoices(found, base)
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        """Of the choices so far."""
-        return tuple(self._images.reasons)
+        self._choose = reasons.choose
+        self._images = images
 
     def recipe(self, name: str) -> Recipe:
         """The whole recipe."""
@@ -118,15 +150,16 @@ class _Choices:
         network = self._network(start, min(rows, columns), rows * columns, slices)
         method = start.method
         if base is None and found.kind == "volume":
-            method = Method(loss="mae")
-            self._images.because(
+            loss = self._choose(
                 "method.loss",
                 "mae",
                 "The targets are volumes: absolute errors are what they are judged by, and "
                 "outliers count less than squared.",
             )
+            method = dataclasses.replace(method, loss=loss)
         return dataclasses.replace(
             start,
+            configure=AS_WRITTEN,
             title=start.title or f"Proposed for {found.subjects} subjects",
             description=start.description
             or f"Proposed from {found.subjects} subjects with {slices} labelled slices.",
@@ -142,12 +175,10 @@ class _Choices:
 
     def _network(self, start: Recipe, shorter: int, pixels: int, slices: int) -> Network:
         if self._base is not None and start.network.name != "unet":
-            self._images.because(
-                "network.name", start.network.name, "Of the recipe that this began with."
-            )
+            self._choose("network.name", start.network.name, "Of the recipe that this began with.")
             return start.network
         levels = max(2, min(5, 1 + int(math.log2(max(1, shorter / _LEAST_BOTTOM)))))
-        self._images.because(
+        levels = self._choose(
             "network.levels",
             levels,
             f"The shorter side of a slice is {shorter} pixels; the coarsest level keeps "
@@ -165,18 +196,17 @@ class _Choices:
                 f"; {wanted} would take {_step_bytes(wanted, pixels) / 2**30:.1f} GB a step, and "
                 f"{self._memory / 2**30:g} GB are allowed"
             )
-        self._images.because("network.channels", channels, f"{reason}.")
+        channels = self._choose("network.channels", channels, f"{reason}.")
         in_hu = self._found.units == "HU"
-        norm = "none" if in_hu else "instance"
-        self._images.because(
+        norm = self._choose(
             "network.norm",
-            norm,
+            "none" if in_hu else "instance",
             "HU mean the same in every image; a norm would throw that away."
             if in_hu
             else "The values have no unit; instance norm makes images of several scanners alike.",
         )
         deep = levels >= 4
-        self._images.because(
+        deep = self._choose(
             "network.deep_supervision",
             deep,
             f"With {levels} levels, coarse ones {'learn faster with' if deep else 'need no'} "
@@ -186,37 +216,41 @@ class _Choices:
             start.network, levels=levels, channels=channels, norm=norm, deep_supervision=deep
         )
 
-    def _augmentation(self, start: Recipe, target: Target) -> Any:
+    def _augmentation(self, start: Recipe, target: Target) -> Augmentation:
+        given = start.augmentation
         sided = [label.name for label in target.labels if names_a_side(label.name)]
         if sided:
-            self._images.because(
-                "augmentation.flip_left_right",
-                0.0,
+            reason = (
                 f"Labels have sides ({', '.join(sided)}): a mirrored image would teach the wrong "
-                "one, whichever way it is mirrored.",
+                "one, whichever way it is mirrored."
             )
-            return dataclasses.replace(start.augmentation, flip_left_right=0.0, flip_up_down=0.0)
-        unnamed = any(label.name == f"label {label.value}" for label in target.labels)
-        self._images.because(
-            "augmentation.flip_left_right",
-            start.augmentation.flip_left_right,
-            "No label's name has a side."
-            + (" Set both flips to 0 if a label is left or right." if unnamed else ""),
+            flips = (0.0, 0.0)
+        else:
+            unnamed = any(label.name == f"label {label.value}" for label in target.labels)
+            reason = "No label's name has a side." + (
+                " Set both flips to 0 if a label is left or right." if unnamed else ""
+            )
+            flips = (given.flip_left_right, given.flip_up_down)
+        return dataclasses.replace(
+            given,
+            flip_left_right=self._choose("augmentation.flip_left_right", flips[0], reason),
+            flip_up_down=self._choose("augmentation.flip_up_down", flips[1], reason),
         )
-        return start.augmentation
 
-    def _training(self, start: Recipe, slices: int) -> Any:
-        epochs = max(60, min(400, 10 * round(_STEPS / slices / 10)))
-        patience = max(20, round(0.3 * epochs))
-        steps = epochs * math.ceil(slices * (1 - start.training.validation_fraction))
-        decay = round(max(0.5, min(0.99, 1 - 20 / max(1, steps))), 3)
-        self._images.because(
+    def _training(self, start: Recipe, slices: int) -> Training:
+        epochs = self._choose(
             "training.epochs",
-            epochs,
+            max(60, min(400, 10 * round(_STEPS / slices / 10))),
             f"With {slices} slices about {_STEPS} steps, but from 60 to 400 epochs.",
         )
-        self._images.because("training.patience", patience, "Three tenths of the epochs.")
-        self._images.because(
+        patience = self._choose(
+            "training.patience",
+            max(20, round(0.3 * epochs)),
+            "Three tenths of the epochs, at least 20.",
+        )
+        steps = epochs * math.ceil(slices * (1 - start.training.validation_fraction))
+        decay = round(max(0.5, min(0.99, 1 - 20 / max(1, steps))), 3)
+        decay = self._choose(
             "training.ema",
             decay,
             f"Averages the last {1 / (1 - decay):.0f} of about "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.fingerprint import UNKNOWN_VALUE, Fingerprint, in_plane
+from DeepTranslateLib.proposal_reasons import Reasons
 from DeepTranslateLib.recipe import Input, Label, Recipe, Target
-from DeepTranslateLib.schema import to_json
 
 _COLORS = (
     (230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25), (145, 30, 180), (70, 240, 240),
@@ -17,21 +18,7 @@ _COLORS = (
 )  # fmt: skip
 _TRUNK_CM2 = 300.0  # a head has about 230, a trunk of an adult 400 and more
 _THICK = 1.5
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a field of the proposed recipe is as it is.
-
-    Attributes:
-        field: Such as "preprocessing.window".
-        value: As in the recipe's JSON.
-        reason: A sentence that begins with what was measured.
-    """
-
-    field: str
-    value: Any
-    reason: str
+_NARROWEST_HU = 400
 
 
 class ImageChoices:
@@ -40,26 +27,29 @@ class ImageChoices:
     Args:
         found: What the cohort is like.
         base: The recipe to begin with, or None.
-
-    Attributes:
-        reasons: Of the choices that were asked for, in that order.
+        reasons: Collects the choices.
+        named: Labels as the cohort's files name them; only those that it holds are taken.
     """
 
-    def __init__(self, found: Fingerprint, base: Recipe | None) -> None:
+    def __init__(
+        self,
+        found: Fingerprint,
+        base: Recipe | None,
+        reasons: Reasons,
+        named: Sequence[Label] = (),
+    ) -> None:
         self._found = found
         self._base = base
-        self.reasons: list[Reason] = []
-
-    def because(self, field: str, value: Any, reason: str) -> None:
-        """Add a reason."""
-        self.reasons.append(Reason(field, to_json(value), reason))
+        self._reasons = reasons
+        self._named = {label.value: label for label in named}
 
     def input(self) -> Input:
         """What the images are, in place of the first input."""
         found = self._found
         given = Input() if self._base is None else self._base.inputs[0]
-        if self._base is not None and given.units != "HU" and given.modality != "other":
-            self.because("inputs", given.modality, "Named by the recipe that this began with.")
+        measured_again = given.units == "HU" or given.modality == "other"
+        if self._reasons.keeps("inputs") or (self._base is not None and not measured_again):
+            self._reasons.add("inputs", given.modality, "Named by the recipe that this began with.")
             return given
         if found.units == "HU":
             reason = "Every image has air or fat where Hounsfield units have them."
@@ -70,7 +60,7 @@ class ImageChoices:
             )
         else:
             reason = "The values are neither HU nor like those of MR."
-        self.because("inputs", found.modality, reason)
+        self._reasons.add("inputs", found.modality, reason)
         return Input(given.name, found.modality, found.units)
 
     def target(self) -> Target:
@@ -88,20 +78,14 @@ class ImageChoices:
         values = [int(value) for value in found.labels]
         if ignore is None and UNKNOWN_VALUE in values and UNKNOWN_VALUE not in known:
             ignore = UNKNOWN_VALUE
-            self.because(
+            self._reasons.add(
                 "target.ignore",
                 ignore,
                 "The value 255 is customary for what was not "
                 "decided; it neither teaches nor counts.",
             )
         new = [value for value in values if value not in known and value != ignore]
-        labels = (
-            *given,
-            *(
-                Label(value, f"label {value}", _COLORS[place % len(_COLORS)])
-                for place, value in enumerate(new)
-            ),
-        )
+        labels = (*given, *self._new_labels(new, {label.name for label in given}))
         if not labels:
             raise CohortError("No labelled slice of the cohort holds a label: every voxel is 0.")
         shares = ", ".join(
@@ -109,14 +93,26 @@ class ImageChoices:
             for value, share in found.labels.items()
         )
         missing = [label.name for label in given if not {label.value, *label.also} & set(values)]
-        self.because(
+        self._reasons.add(
             "target.labels",
             [label.name for label in labels],
             f"Values in the labelled slices (part of the voxels; subjects): {shares}."
             + (f" No label map holds {', '.join(missing)}." if missing else "")
-            + (" Give the others their names." if new else ""),
+            + (" Give the others their names." if set(new) - set(self._named) else ""),
         )
         return Target("labels", labels, ignore)
+
+    def _new_labels(self, values: Sequence[int], taken: set[str]) -> list[Label]:
+        """Labels for values that the base does not know, as files name them, else "label 3"."""
+        labels = []
+        for place, value in enumerate(values):
+            plain = Label(value, f"label {value}", _COLORS[place % len(_COLORS)])
+            label = self._named.get(value, plain)
+            if label.name in taken:
+                label = dataclasses.replace(label, name=f"{label.name} ({value})")
+            taken.add(label.name)
+            labels.append(label)
+        return labels
 
     def _volume_target(self) -> Target:
         found, base = self._found, self._base
@@ -124,12 +120,14 @@ class ImageChoices:
         low, high = found.target_range
         units = "HU" if found.targets_in_hu else ""
         if base is not None and base.target.range is not None:
-            self.because("target.range", base.target.range, "Of the recipe that this began with.")
+            self._reasons.add(
+                "target.range", base.target.range, "Of the recipe that this began with."
+            )
             return base.target
         if found.targets_in_hu:
             low, high = 100 * math.floor(low / 100), 100 * math.ceil(high / 100)
         span = (float(low), float(high) if high > low else float(low) + 1)
-        self.because(
+        self._reasons.add(
             "target.range",
             span,
             f"99 % of the targets' values lie between {found.target_range[0]:g} and "
@@ -156,10 +154,9 @@ class ImageChoices:
             reason = f"{facts}: axial slices are seen at their full resolution, or no worse."
             if possible != ("axial", "coronal", "sagittal") and len(possible) == 1:
                 reason = f"The lists of labelled slices fit this plane alone. {facts}."
-        self.because("sampling.plane", plane, reason)
-        return plane
+        return self._reasons.choose("sampling.plane", plane, reason)
 
-    def spacing(self, plane: str) -> float | str:
+    def spacing(self, plane: str) -> float | str | None:
         """Pixel size, in mm, or "auto"."""
         found = self._found
         axes = in_plane(plane)[:2]
@@ -167,37 +164,30 @@ class ImageChoices:
         high = max(found.spacing_max[axis] for axis in axes)
         middle = math.sqrt(math.prod(found.spacing[axis] for axis in axes))
         largest = max(found.size[axis] for axis in axes)
+        value: float | str
         if largest > 1024:
             value = round(middle * largest / 512, 2)
-            self.because(
-                "preprocessing.spacing",
-                value,
-                f"Slices have {largest} pixels a side; "
-                "larger pixels bring them to 512, which a network can see as a whole.",
+            reason = (
+                f"Slices have {largest} pixels a side; larger pixels bring them to 512, which a "
+                "network can see as a whole."
             )
-            return value
-        if high <= 1.25 * low:
-            self.because(
-                "preprocessing.spacing",
-                "auto",
-                f"Pixels are {low:g} to {high:g} mm, "
-                "alike to within a quarter: slices keep their own.",
+        elif high <= 1.25 * low:
+            value = "auto"
+            reason = (
+                f"Pixels are {low:g} to {high:g} mm, alike to within a quarter: slices keep their "
+                "own."
             )
-            return "auto"
-        value = max(0.05, round(middle, 2))
-        self.because(
-            "preprocessing.spacing",
-            value,
-            f"Pixels are {low:g} to {high:g} mm; all slices are brought to the median.",
-        )
-        return value
+        else:
+            value = max(0.05, round(middle, 2))
+            reason = f"Pixels are {low:g} to {high:g} mm; all slices are brought to the median."
+        return self._reasons.choose("preprocessing.spacing", value, reason)
 
-    def size(self, plane: str, spacing: float | str) -> tuple[int, int]:
+    def size(self, plane: str, spacing: float | str | None) -> tuple[int, int]:
         """Rows and columns of a typical slice as the network sees it."""
         columns, rows, _ = in_plane(plane)
         found = self._found
         scale = [
-            1.0 if isinstance(spacing, str) else found.spacing[axis] / spacing
+            found.spacing[axis] / spacing if isinstance(spacing, float) else 1.0
             for axis in (rows, columns)
         ]
         height, width = (
@@ -219,7 +209,7 @@ class ImageChoices:
                 f"The images have no unit. From air ({low:g}) to the 99.5th percentile of all "
                 f"voxels ({high:g}), to two digits."
             )
-        elif found.label_range is None:
+        elif found.label_quartiles is None:
             high = found.foreground["99.5"]
             window = (-1000.0, float(min(3000, max(-900, 100 * math.ceil(high / 100)))))
             reason = (
@@ -227,45 +217,36 @@ class ImageChoices:
                 f"is no air ({high:g} HU), in steps of 100."
             )
         else:
-            low, high = found.label_range
-            margin = max(0.5 * (high - low), 100 - 0.5 * (high - low))
+            low, high = found.label_quartiles
+            margin = max(high - low, 0.5 * (_NARROWEST_HU - (high - low)))
             window = (
-                float(max(-1000, 50 * math.floor((low - margin) / 50))),
-                float(min(3000, 50 * math.ceil((high + margin) / 50))),
+                float(max(-1000, 50 * round((low - margin) / 50))),
+                float(min(3000, 50 * round((high + margin) / 50))),
             )
             reason = (
-                f"90 % of each label's voxels lie between {low:g} and {high:g} HU; with half as "
-                "much more on each side for what lies around them, at least 200 HU, in steps of 50."
+                f"The middle half of each label's voxels lies between {low:g} and {high:g} HU; "
+                "with as much again on each side, at least "
+                f"{_NARROWEST_HU} HU in all, in steps of 50. What lies farther out is clipped: a "
+                "wider window leaves less contrast between the labels to learn from."
             )
-        self.because("preprocessing.window", window, reason)
-        return window
+        return self._reasons.choose("preprocessing.window", window, reason)
 
     def body_crop(self, plane: str) -> bool:
         """Whether air and table are dropped."""
         area = self._found.body_area_cm2
+        crop = False
         if area is None:
-            self.because(
-                "preprocessing.body_crop",
-                False,
-                "The images are not in HU, by which the body is found.",
+            reason = "The images are not in HU, by which the body is found."
+        elif plane != "axial":
+            reason = f"The table is told from the body on axial slices; these are {plane}."
+        elif area < _TRUNK_CM2:
+            reason = f"The cross-section is {area:g} cm2, less than a trunk's ({_TRUNK_CM2:g})."
+        else:
+            crop = True
+            reason = (
+                f"The cross-section is {area:g} cm2, that of a trunk: air and table are dropped."
             )
-            return False
-        if plane != "axial":
-            self.because(
-                "preprocessing.body_crop",
-                False,
-                f"The table is told from the body on axial slices; these are {plane}.",
-            )
-            return False
-        crop = area >= _TRUNK_CM2
-        self.because(
-            "preprocessing.body_crop",
-            crop,
-            f"The cross-section is {area:g} cm2, that of a trunk: air and table are dropped."
-            if crop
-            else f"The cross-section is {area:g} cm2, less than a trunk's ({_TRUNK_CM2:g}).",
-        )
-        return crop
+        return self._reasons.choose("preprocessing.body_crop", crop, reason)
 
 
 def _rounded(value: float, way: Any) -> float:

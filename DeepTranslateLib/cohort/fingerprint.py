@@ -47,8 +47,8 @@ class Fingerprint:
         shown_slices: In each plane; how many of them show a label (volumes: all).
         foreground: Percentiles (0.5, 5, 50, 95, 99.5) of the intensities at labelled voxels, or,
             for volumes, of those that are not air.
-        label_range: The lowest 5th and the highest 95th percentile of a label's intensities, of all
-            labels; None for volumes.
+        label_quartiles: The lowest first and the highest third quartile of a label's intensities,
+            of all labels; None for volumes.
         image_range: The 0.5th and 99.5th percentile of all voxels.
         target_range: The same of the targets of volumes; None for labels.
         labels: For each value but 0 its part of the labelled slices' voxels, ascending.
@@ -71,7 +71,7 @@ class Fingerprint:
     labelled_slices: dict[str, int]
     shown_slices: dict[str, int]
     foreground: dict[str, float]
-    label_range: tuple[float, float] | None
+    label_quartiles: tuple[float, float] | None
     image_range: tuple[float, float]
     target_range: tuple[float, float] | None
     labels: dict[str, float]
@@ -186,7 +186,7 @@ class _Sums:
             labelled_slices={plane: self.counted[plane] for plane in PLANES},
             shown_slices={plane: self.shown[plane] for plane in PLANES},
             foreground=_percentiles(np.concatenate(self.foreground)),
-            label_range=self._label_range(),
+            label_quartiles=self._label_quartiles(),
             image_range=_ends(values),
             target_range=_ends(np.concatenate(self.targets)) if self.targets else None,
             labels={str(value): self.voxels[value] / total for value in known},
@@ -241,10 +241,10 @@ class _Sums:
                 sample = _sample(intensities[values == value])
                 self.of_label.setdefault(int(value), []).append(sample)
 
-    def _label_range(self) -> tuple[float, float] | None:
+    def _label_quartiles(self) -> tuple[float, float] | None:
         if not self.of_label:
             return None
-        ends = [np.percentile(np.concatenate(each), (5, 95)) for each in self.of_label.values()]
+        ends = [np.percentile(np.concatenate(each), (25, 75)) for each in self.of_label.values()]
         low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
         return round(float(low), 4), round(float(high), 4)
 

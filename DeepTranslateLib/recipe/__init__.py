@@ -18,10 +18,18 @@ from DeepTranslateLib.recipe.learning import (
 )
 from DeepTranslateLib.recipe.network import Network
 from DeepTranslateLib.recipe.sampling import PLANES, Preprocessing, Sampling
-from DeepTranslateLib.recipe.whole import FORMAT_VERSION, Recipe, recipe_from_json
+from DeepTranslateLib.recipe.whole import (
+    AS_WRITTEN,
+    FORMAT_VERSION,
+    FROM_COHORT,
+    Recipe,
+    recipe_from_json,
+)
 
 __all__ = [
+    "AS_WRITTEN",
     "FORMAT_VERSION",
+    "FROM_COHORT",
     "LABEL_LOSSES",
     "PLANES",
     "VOLUME_LOSSES",

@@ -43,8 +43,8 @@ def test_labels_frequencies_and_their_intensities_are_those_counted_by_hand():
     assert found.foreground["99.5"] == pytest.approx(np.percentile(inside, 99.5), abs=1e-3)
     spot = np.concatenate([values[labels == 7] for values, labels in map(body, range(3))])
     muscle = np.concatenate([values[labels == 3] for values, labels in map(body, range(3))])
-    assert found.label_range == pytest.approx(
-        (np.percentile(muscle, 5), np.percentile(spot, 95)), abs=1e-3
+    assert found.label_quartiles == pytest.approx(
+        (np.percentile(muscle, 25), np.percentile(spot, 75)), abs=1e-3
     )
     assert found.body_area_cm2 == pytest.approx(16 * 12 * 64 / 100, abs=0.05)
     assert found.target_range is None
@@ -152,4 +152,4 @@ def test_what_was_not_decided_is_no_tissue():
     found = measure_cohort(cohort_from_lists([image], [target.with_voxels(voxels)], ["a"]))
     assert list(found.labels) == ["3", "7", "255"]
     assert found.foreground == measure_cohort(plain).foreground
-    assert found.label_range == measure_cohort(plain).label_range
+    assert found.label_quartiles == measure_cohort(plain).label_quartiles

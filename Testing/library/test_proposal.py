@@ -21,7 +21,7 @@ CT = Fingerprint(
     labelled_slices={"axial": 17, "coronal": 900, "sagittal": 900},
     shown_slices={"axial": 17, "coronal": 900, "sagittal": 900},
     foreground={"0.5": -140.0, "5": -120.0, "50": 0.0, "95": 90.0, "99.5": 180.0},
-    label_range=(-120.0, 90.0), image_range=(-1000.0, 900.0), target_range=None,
+    label_quartiles=(-120.0, 90.0), image_range=(-1000.0, 900.0), target_range=None,
     labels={"1": 0.1, "2": 0.02},
     label_subjects={"1": 5, "2": 4}, body_area_cm2=650.0, targets_in_hu=False,
 )  # fmt: skip
@@ -45,8 +45,8 @@ def test_ct_of_the_trunk_gets_the_papers_network_a_window_around_its_tissues_and
     proposal = proposed()
     recipe = proposal.recipe
     assert (recipe.inputs[0].modality, recipe.inputs[0].units) == ("CT", "HU")
-    # -120 to 90 and half of 210 on each side, outwards to fifties.
-    assert recipe.preprocessing.window == (-250, 200)
+    # -120 to 90 and 210 on each side, to fifties.
+    assert recipe.preprocessing.window == (-350, 300)
     assert "-120 and 90 HU" in reason(proposal, "preprocessing.window")
     assert recipe.preprocessing.body_crop
     assert "650 cm2" in reason(proposal, "preprocessing.body_crop")
@@ -62,10 +62,9 @@ def test_ct_of_the_trunk_gets_the_papers_network_a_window_around_its_tissues_and
         assert len({r.field for r in proposal.reasons}) == len(proposal.reasons)
 
 
-def test_a_narrow_window_is_widened_to_200_hu():
-    low, high = proposed(label_range=(40.0, 60.0)).recipe.preprocessing.window
-    assert high - low >= 200
-    assert (low, high) == (-50, 150)
+def test_a_narrow_window_is_widened_to_400_hu():
+    low, high = proposed(label_quartiles=(40.0, 60.0)).recipe.preprocessing.window
+    assert (low, high) == (-150, 250)
 
 
 def test_heads_and_other_planes_are_not_cropped():
@@ -77,7 +76,7 @@ def test_heads_and_other_planes_are_not_cropped():
 def test_mr_gets_instance_norm_a_window_from_air_on_and_no_crop():
     proposal = proposed(
         units="", modality="MR", body_area_cm2=None, image_range=(0.0, 1234.0),
-        label_range=(80.0, 900.0),
+        label_quartiles=(80.0, 900.0),
     )  # fmt: skip
     recipe = proposal.recipe
     assert recipe.network.norm == "instance"
@@ -169,7 +168,7 @@ def test_255_is_what_was_not_decided():
 def test_volumes_get_a_range_and_a_loss_for_volumes():
     proposal = proposed(
         kind="volume", labels={}, label_subjects={}, target_range=(-1003.0, 1450.0),
-        label_range=None, targets_in_hu=True,
+        label_quartiles=None, targets_in_hu=True,
     )  # fmt: skip
     target = proposal.recipe.target
     assert (target.kind, target.units, target.range) == ("volume", "HU", (-1100, 1500))
