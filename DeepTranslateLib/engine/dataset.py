@@ -1,4 +1,4 @@
-"""The labelled slices of a cohort, prepared as the network sees them."""
+"""The labelled slices of a cohort, prepared as the network sees them, and batches of pieces."""
 
 from __future__ import annotations
 
@@ -6,21 +6,40 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.noisy_inputs import noisy_sample
 from DeepTranslateLib.engine.preprocessing import IGNORE, slice_stack
+from DeepTranslateLib.engine.sampling import epoch_order
 from DeepTranslateLib.familiarity import intensity_histogram
+from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Recipe
 
 # Prepared slices beyond this many bytes live in files that the system pages in.
 MEMORY_LIMIT = 4 * 2**30
+
+
+class Piece(Protocol):
+    """What a network sees at a time, and what it should make of it."""
+
+    @property
+    def image(self) -> Tensor:
+        """(channels, *S) fp32, 0 to 1; S is (H, W) or (D, H, W)."""
+
+    @property
+    def target(self) -> Tensor:
+        """(*S) uint8, or (1 or 2, *S) fp32, as in `LabelledSlice`."""
+
+    @property
+    def weight(self) -> float:
+        """How much its loss counts in validation."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,11 @@ class LabelledSlice:
         return (height, width)
 
     @property
+    def weight(self) -> float:
+        """Each slice counts the same in validation."""
+        return 1.0
+
+    @property
     def has_foreground(self) -> bool:
         """Any pixel carries a label; always so for volumes."""
         if self.target.dtype != torch.uint8:
@@ -59,22 +83,20 @@ class LabelledSlice:
         return float(torch.count_nonzero((self.target > 0) & (self.target != IGNORE)))
 
 
-class SliceSet:
-    """All slices of some selections, in memory or, where they are many, in files.
+class CaseSet:
+    """What slices and volumes of a cohort have in common: where they are from, and their measures.
 
     Attributes:
-        slices: As the network sees them.
-        sources: For each slice its case and its index there, as in `Case.slices`.
+        sources: For each labelled slice its case and its index there, as in `Case.slices`.
 
     Args:
-        selections: Cases and their labelled slices.
         recipe: With its spacing resolved.
-        cache: Folder for the files.
+        cache: Folder for what does not fit into memory.
     """
 
-    def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
-        self.slices: list[LabelledSlice] = []
+    def __init__(self, recipe: Recipe, cache: Path) -> None:
         self.sources: list[tuple[Case, int]] = []
+        self._recipe = recipe
         self._digest = hashlib.sha256()
         self._intensities: list[np.ndarray] = []
         self._spacings: list[list[float]] = []
@@ -82,12 +104,10 @@ class SliceSet:
         self._units = recipe.inputs[0].units
         self._held = 0
         self._cache = cache
-        self._masked = any(selection.case.mask is not None for selection in selections)
-        for selection in selections:
-            self._add(selection, recipe)
 
     def __len__(self) -> int:
-        return len(self.slices)
+        """Number of labelled slices."""
+        return len(self.sources)
 
     @property
     def digest(self) -> str:
@@ -118,9 +138,66 @@ class SliceSet:
             "intensity_histogram": intensity_histogram(values, self._units),
         }
 
+    def _measure(self, image: Image, indices: Sequence[int]) -> None:
+        """Note what slices of an image, in the order of the upright stack, are like."""
+        recipe = self._recipe
+        upright = image.oriented(PLANES[recipe.sampling.plane])
+        column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
+        self._spacings.append([column_mm, row_mm, slice_mm])
+        rows, columns = upright.voxels.shape[1:]
+        self._fields_of_view.append([rows * row_mm, columns * column_mm])
+        # As the model will meet them: a denoising recipe's images are clean only here.
+        seen = [noisy_sample(upright.voxels[index, ::4, ::4], recipe, index) for index in indices]
+        self._intensities.append(np.concatenate([values.ravel() for values in seen]))
+
+    def _keep(self, tensor: Tensor, what: str) -> Tensor:
+        """The tensor, in memory or as a file that is paged in; the digest is of all of them."""
+        self._digest.update(str(tuple(tensor.shape)).encode())
+        self._digest.update(tensor.contiguous().numpy().data)
+        size = tensor.numel() * tensor.element_size()
+        if self._held + size <= MEMORY_LIMIT:
+            self._held += size
+            return tensor
+        self._cache.mkdir(parents=True, exist_ok=True)
+        path = self._cache / f"{len(self.sources)}-{what}.npy"
+        np.save(path, tensor.numpy())
+        return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+class SliceSet(CaseSet):
+    """All slices of some selections, in memory or, where they are many, in files.
+
+    Attributes:
+        slices: As the network sees them.
+
+    Args:
+        selections: Cases and their labelled slices.
+        recipe: With its spacing resolved.
+        cache: Folder for the files.
+    """
+
+    def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
+        super().__init__(recipe, cache)
+        self.slices: list[LabelledSlice] = []
+        self._masked = any(selection.case.mask is not None for selection in selections)
+        for selection in selections:
+            self._add(selection, recipe)
+        weight = recipe.sampling.foreground_weight
+        self._weights = [weight if piece.has_foreground else 1.0 for piece in self.slices]
+
+    @property
+    def pieces(self) -> Sequence[LabelledSlice]:
+        """What is validated on."""
+        return self.slices
+
+    def epoch(self, epoch: int) -> list[LabelledSlice]:
+        """What an epoch (from 0) learns from, in order; a function of seed and epoch alone."""
+        order = epoch_order(self._weights, self._recipe.training.seed, epoch)
+        return [self.slices[index] for index in order]
+
     def _add(self, selection: Selection, recipe: Recipe) -> None:
         image = selection.case.read_image()
-        target = selection.case.read_target()
+        target = read_target(selection.case, recipe)
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
@@ -133,51 +210,30 @@ class SliceSet:
                 # All slices of a batch have the same channels.
                 counted = np.ones(stack.voxels.shape, dtype=bool)
             targets = stack.targets(target, recipe, indices, counted)
-        for tensor in (images, targets):
-            self._digest.update(str(tuple(tensor.shape)).encode())
-            self._digest.update(tensor.contiguous().numpy().data)
         images, targets = self._keep(images, "images"), self._keep(targets, "targets")
         self.slices.extend(
             LabelledSlice(picture, truth, stack.full_size)
             for picture, truth in zip(images, targets, strict=True)
         )
         self.sources.extend((selection.case, stored) for stored in chosen)
-        upright = image.oriented(PLANES[recipe.sampling.plane])
-        column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
-        self._spacings.append([column_mm, row_mm, slice_mm])
-        rows, columns = upright.voxels.shape[1:]
-        self._fields_of_view.append([rows * row_mm, columns * column_mm])
-        # As the model will meet them: a denoising recipe's images are clean only here.
-        seen = [noisy_sample(upright.voxels[index, ::4, ::4], recipe, index) for index in indices]
-        self._intensities.append(np.concatenate([values.ravel() for values in seen]))
-
-    def _keep(self, tensor: Tensor, what: str) -> Tensor:
-        size = tensor.numel() * tensor.element_size()
-        if self._held + size <= MEMORY_LIMIT:
-            self._held += size
-            return tensor
-        self._cache.mkdir(parents=True, exist_ok=True)
-        path = self._cache / f"{len(self.slices)}-{what}.npy"
-        np.save(path, tensor.numpy())
-        return torch.from_numpy(np.load(path, mmap_mode="c"))
+        self._measure(image, indices)
 
 
-def collate(slices: Sequence[LabelledSlice]) -> tuple[Tensor, Tensor]:
-    """Slices of different sizes in one batch, each in the top left corner, 0 elsewhere.
+def collate(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+    """Pieces of different sizes in one batch, each in the first corner, 0 elsewhere.
 
     Returns:
-        Images (B, C, H, W) and targets (B, H, W), (B, 1, H, W) or (B, 2, H, W), as in
-        `LabelledSlice`.
+        Images (B, C, *S) and targets (B, *S), (B, 1, *S) or (B, 2, *S), as in `LabelledSlice`.
     """
-    height = max(piece.size[0] for piece in slices)
-    width = max(piece.size[1] for piece in slices)
-    images = torch.zeros(len(slices), slices[0].image.shape[0], height, width)
-    shape = (len(slices), *slices[0].target.shape[:-2], height, width)
-    targets = torch.zeros(shape, dtype=slices[0].target.dtype)
-    for place, piece in enumerate(slices):
-        rows, columns = piece.size
-        images[place, :, :rows, :columns] = piece.image
-        targets[place, ..., :rows, :columns] = piece.target
+    sizes = [piece.image.shape[1:] for piece in pieces]
+    size = [max(lengths) for lengths in zip(*sizes, strict=True)]
+    images = torch.zeros(len(pieces), pieces[0].image.shape[0], *size)
+    channels = pieces[0].target.shape[: -len(size)]
+    targets = torch.zeros(len(pieces), *channels, *size, dtype=pieces[0].target.dtype)
+    for place, piece in enumerate(pieces):
+        corner: tuple[Any, ...] = (..., *(slice(length) for length in sizes[place]))
+        images[place][corner] = piece.image
+        targets[place][corner] = piece.target
     return images, targets
 
 
@@ -189,7 +245,7 @@ def as_batch(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:
     if targets.dtype != torch.uint8:
         return Batch(images, targets, torch.ones_like(images[:, :1]))
     labels = torch.arange(1, recipe.output_channels + 1, device=targets.device)
-    planes = (targets[:, None] == labels[None, :, None, None]).float()
+    planes = (targets[:, None] == labels.reshape(-1, *[1] * (targets.dim() - 1))).float()
     return Batch(images, planes, (targets[:, None] != IGNORE).float())
 
 

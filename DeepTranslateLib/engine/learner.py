@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
-from DeepTranslateLib.engine.dataset import LabelledSlice, as_batch, collate
+from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, as_batch, collate
 from DeepTranslateLib.engine.device import autocast
 from DeepTranslateLib.engine.methods import build_method
-from DeepTranslateLib.engine.metrics import DiceCounter
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
-from DeepTranslateLib.engine.translation import channels_of
+from DeepTranslateLib.engine.validationmetrics import ValidationMetrics
 from DeepTranslateLib.recipe import Recipe
 
 
@@ -93,20 +92,19 @@ class Learner:
         return float(self._method.training_step(batch, self._update)["loss"])
 
     @torch.inference_mode()
-    def validate(self, slices: Sequence[LabelledSlice]) -> tuple[float, list[float]]:
-        """Loss, averaged over slices, and Dice of each label on the slices as they are."""
+    def validate(self, slices: Sequence[Piece]) -> tuple[float, ValidationMetrics]:
+        """Loss, averaged over pieces, and Dice of each label on the pieces as they are."""
         network = self.translator.eval()
-        counter = DiceCounter(len(self._recipe.target.labels))
+        metrics = ValidationMetrics(self._recipe)
         total = 0.0
         for piece in slices:
             images, targets = (tensor.to(self._device) for tensor in collate([piece]))
             batch = as_batch(images, targets, self._recipe)
             with autocast(self._device):
                 output = network(batch.images)[0]
-            total += float(self._method.validation_loss(output, batch))
-            if targets.dtype == torch.uint8:
-                counter.add(channels_of(output), targets)
-        return total / len(slices), counter.dice()
+            total += float(self._method.validation_loss(output, batch)) * piece.weight
+            metrics.add(output, batch)
+        return total / sum(piece.weight for piece in slices), metrics
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the translating network's weights, on the CPU."""

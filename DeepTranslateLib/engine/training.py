@@ -22,8 +22,7 @@ from DeepTranslateLib.engine.device import without_denormals
 from DeepTranslateLib.engine.identity import is_same_training
 from DeepTranslateLib.engine.learner import InitialWeights, Learner
 from DeepTranslateLib.engine.memory import memory_use
-from DeepTranslateLib.engine.metrics import mean_of_known
-from DeepTranslateLib.engine.sampling import epoch_order, random_state
+from DeepTranslateLib.engine.sampling import random_state
 from DeepTranslateLib.jobs import Events, Stopped
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.runfolder import BEST_CHECKPOINT, LAST_CHECKPOINT, kept_checkpoint
@@ -101,10 +100,6 @@ class Trainer:
         self._folder = folder
         self._last_path = folder / LAST_CHECKPOINT
         self._learner = Learner(recipe, device, initial)
-        self._order_weights = [
-            recipe.sampling.foreground_weight if piece.has_foreground else 1.0
-            for piece in training.slices
-        ]
         self.progress = Progress()
         self.initial = None if initial is None else initial.origin
         self._best: dict[str, Tensor] = {}
@@ -159,14 +154,14 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         progress, training = self.progress, self._recipe.training
-        order = epoch_order(self._order_weights, training.seed, progress.epoch)
+        order = self._training.epoch(progress.epoch)
         steps = -(-len(order) // training.batch_size)
         self._learner.begin_epoch(progress.epoch)
         while progress.step < steps:
             first = progress.step * training.batch_size
             chosen = order[first : first + training.batch_size]
             loss = self._learner.step(
-                [self._training.slices[index] for index in chosen],
+                chosen,
                 random_state(training.seed, progress.epoch, progress.step),
             )
             self._refuse_divergence("loss", loss)
@@ -189,10 +184,9 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        loss, dice = self._learner.validate(self._validation.slices)
+        loss, metrics = self._learner.validate(self._validation.pieces)
         self._refuse_divergence("validation loss", loss)
-        monitor = self._recipe.training.monitor
-        value = -mean_of_known(dice) if monitor == "dice" else loss
+        value = metrics.monitored(loss)
         # The first epoch is kept whatever its value: Dice is NaN where no label is to be found.
         if value < progress.best_value or not self._best:
             progress.best_value, progress.best_epoch = value, progress.epoch
@@ -206,7 +200,11 @@ class Trainer:
             "validation_loss": loss,
             "validation_dice": {
                 name: None if score != score else score
-                for name, score in zip(names, dice, strict=True)
+                for name, score in zip(names, metrics.dice, strict=True)
+            },
+            "validation_metrics": {
+                name: score if np.isfinite(score) else None
+                for name, score in metrics.values().items()
             },
             "best_epoch": progress.best_epoch,
         }
