@@ -37,7 +37,8 @@ class Run:
         folder: Where it is.
         recipe: With every value that training uses.
         history: For each epoch done, what its event said: epoch, loss, validation_loss,
-            validation_dice by label name (None where unknown), best_epoch so far.
+            validation_dice by label name, validation_metrics by their name (None where unknown),
+            best_epoch so far.
         saved_epochs: Those that a model can be made from, ascending; the best among them.
         best_epoch: That with the best validation; None before the first is done.
         epochs_done: Epochs that a training which goes on would not do again.
@@ -166,7 +167,14 @@ def _kept(folder: Path) -> list[int]:
 
 def _history_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each epoch; one that was done again after a crash tells the same."""
-    keys = ("epoch", "loss", "validation_loss", "validation_dice", "best_epoch")
+    keys = (
+        "epoch",
+        "loss",
+        "validation_loss",
+        "validation_dice",
+        "validation_metrics",
+        "best_epoch",
+    )
     rows = {
         event["epoch"]: {key: event.get(key) for key in keys}
         for event in events

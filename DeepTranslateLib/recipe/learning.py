@@ -29,6 +29,10 @@ VOLUME_LOSSES = (
     "total_variation",
 )
 
+# What epochs can be compared by.
+LABEL_MONITORS = ("loss", "dice", "sensitivity", "specificity", "fractional_area_difference")
+VOLUME_MONITORS = ("loss", "mae", "rmse", "psnr", "ssim", "ms_ssim")
+
 
 @dataclass(frozen=True)
 class LossTerm:
@@ -125,7 +129,11 @@ class Training:
     patience: int | None = limits(
         None, minimum=1, help="Epochs without a better validation before training stops."
     )
-    monitor: str = limits("loss", choices=("loss", "dice"))
+    monitor: str = limits(
+        "loss",
+        choices=(*LABEL_MONITORS, *VOLUME_MONITORS[1:]),
+        help="What tells the best epoch at validation; mae and those after it are for volumes.",
+    )
     ema: float | None = limits(
         None, minimum=0, maximum=0.99999, help="Decay of the moving average of the weights."
     )

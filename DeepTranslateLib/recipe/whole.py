@@ -11,7 +11,9 @@ from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.images import Input, Target
 from DeepTranslateLib.recipe.learning import (
     LABEL_LOSSES,
+    LABEL_MONITORS,
     VOLUME_LOSSES,
+    VOLUME_MONITORS,
     Method,
     Optimizer,
     Training,
@@ -80,8 +82,7 @@ class Recipe:
                 f"expected fewer than the {self.training.epochs} epochs of training, found "
                 f"{self.optimizer.warmup_epochs}.",
             )
-        if self.training.monitor == "dice" and self.target.kind != "labels":
-            raise RecipeError(f"{path}.training.monitor", "a volume has no Dice; use 'loss'.")
+        self._validate_monitor(f"{path}.training.monitor")
         if self.augmentation.windowed_kinds and self.preprocessing.window is None:
             raise RecipeError(
                 f"{path}.preprocessing.window",
@@ -116,6 +117,16 @@ class Recipe:
         if kind == "rician" and self.preprocessing.window[0] < 0:
             raise RecipeError(
                 f"{path}.noise.kind", "'rician' is for MR magnitudes, which are not below 0."
+            )
+
+    def _validate_monitor(self, path: str) -> None:
+        kind, monitor = self.target.kind, self.training.monitor
+        possible = LABEL_MONITORS if kind == "labels" else VOLUME_MONITORS
+        if monitor not in possible:
+            raise RecipeError(
+                path,
+                f"'{monitor}' does not fit a target of kind '{kind}'. "
+                f"Possible: {', '.join(possible)}.",
             )
 
     def _validate_losses(self, path: str) -> None:

@@ -63,7 +63,14 @@ def test_a_finished_run_tells_its_epochs_as_its_events_did(finished: Any) -> Non
     assert len(run.history) == run.epochs_done == 4
     for row, event in zip(run.history, epochs, strict=True):
         assert row == {key: event[key] for key in row}
-        assert {"epoch", "loss", "validation_loss", "validation_dice", "best_epoch"} == set(row)
+        assert set(row) == {
+            "epoch",
+            "loss",
+            "validation_loss",
+            "validation_dice",
+            "validation_metrics",
+            "best_epoch",
+        }
     assert run.best_epoch == heard[-1]["best_epoch"]
     assert run.saved_epochs == tuple(sorted({2, 4, run.best_epoch}))
     assert run.state == "finished"
