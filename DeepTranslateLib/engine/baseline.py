@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
-from DeepTranslateLib.engine.body import AIR_HU
+from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.preprocessing import (
     IGNORE,
     SliceStack,
@@ -72,7 +72,7 @@ class IntensityBaseline:
         plane = PLANES[self._recipe.sampling.plane]
         for case, chosen in zip(cases, slices, strict=True):
             stack = slice_stack(case.read_image(), self._recipe)
-            target = case.read_target().oriented(plane).voxels
+            target = read_target(case, self._recipe).oriented(plane).voxels
             counted = case.counted(plane)
             top, bottom, left, right = stack.body.box
             for stored in chosen:
@@ -118,7 +118,7 @@ def _intensities(stack: SliceStack, index: int) -> npt.NDArray[np.float64]:
     top, bottom, left, right = stack.body.box
     values = stack.voxels[index, top:bottom, left:right].astype(np.float64)
     if stack.body.mask is not None:
-        values[~stack.body.inside([index])[0]] = AIR_HU
+        values[~stack.body.inside([index])[0]] = stack.body.outside
     return values
 
 

@@ -26,11 +26,13 @@ class Body:
         box: First and last row + 1, first and last column + 1 that hold it, with a margin.
         mask: On a coarse grid, what belongs to the body; None where everything does.
         steps: Slices, rows and columns to a voxel of the coarse grid.
+        outside: What the network sees where nothing belongs to the body, in the image's units.
     """
 
     box: tuple[int, int, int, int]
     mask: np.ndarray | None
     steps: tuple[int, int, int]
+    outside: float = AIR_HU
 
     def inside(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Which pixels of the box belong to the body, bool (len(indices), rows, columns)."""

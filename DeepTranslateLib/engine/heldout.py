@@ -12,6 +12,7 @@ from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.cohort.case import stack_axis
 from DeepTranslateLib.cohort.folds import labelled_slices
 from DeepTranslateLib.engine.baseline import IntensityBaseline, empty_output, on_grid_of
+from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
 from DeepTranslateLib.engine.preprocessing import (
     channels_of_values,
@@ -39,7 +40,7 @@ def measure_held_out(
     recipe = translator.recipe
     rows = []
     for case in cases:
-        image, target = case.read_image(), case.read_target()
+        image, target = case.read_image(), read_target(case, recipe)
         chosen = labelled_slices(case, recipe.sampling.plane)
         outputs = {
             NETWORK: translated_slices(translator, image, chosen),

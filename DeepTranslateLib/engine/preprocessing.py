@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from DeepTranslateLib.engine.body import AIR_HU, Body, find_body
+from DeepTranslateLib.engine.body import Body
+from DeepTranslateLib.engine.intensities import prepare
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe
 
@@ -28,7 +29,8 @@ class SliceStack:
     """A volume as slices of the recipe's plane, cropped and at the network's pixel size.
 
     Attributes:
-        voxels: (slices, rows, columns), a view of the volume's voxels, whole slices.
+        voxels: (slices, rows, columns), whole slices: a view of the volume's voxels, or what
+            standardisation made of them.
         flipped: The stack runs against the order in which the volume stores its slices.
         body: The crop, and what in it belongs to the body.
         size: Rows and columns of the slices that the network sees.
@@ -95,7 +97,7 @@ class SliceStack:
         """Slices of the voxels as the network sees them: (len(places), 1, *size) fp32."""
         values = self._crop(self.voxels, places).astype(np.float32)
         if self.body.mask is not None:
-            values[~self.body.inside(places)] = AIR_HU
+            values[~self.body.inside(places)] = self.body.outside
         slices = torch.from_numpy(values)[:, None]
         if self.window is not None:
             low, high = self.window
@@ -148,7 +150,10 @@ class SliceStack:
         low, high = recipe.target.range
         view = volume.oriented(PLANES[recipe.sampling.plane]).voxels
         values = torch.from_numpy(self._crop(view, indices).astype(np.float32))[:, None]
-        values = (values - low) / (high - low)
+        values = ((values - low) / (high - low)).clamp_(0, 1)
+        if recipe.preprocessing.mask != "none":
+            # As in the output: what the network is not shown has the lowest value.
+            values[torch.from_numpy(~self._inside(indices))[:, None]] = 0
         if counted is not None:
             weights = torch.from_numpy(self._crop(counted, indices).astype(np.float32))[:, None]
             # Not multiplied: 0 times what is no number would be none.
@@ -200,16 +205,13 @@ def slice_stack(image: Image, recipe: Recipe) -> SliceStack:
     upright = image.oriented(plane)
     column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
     rows, columns = upright.voxels.shape[1:]
-    body = Body((0, rows, 0, columns), None, (1, 1, 1))
-    if preprocessing.body_crop:
-        spacing = (slice_mm, row_mm, column_mm)
-        body = find_body(upright.voxels, spacing, preprocessing.body_margin)
-    top, bottom, left, right = body.box
+    prepared = prepare(upright, recipe)
+    top, bottom, left, right = prepared.body.box
     scale = _scale(preprocessing, (row_mm, column_mm))
     return SliceStack(
-        voxels=upright.voxels,
+        voxels=prepared.voxels,
         flipped=plane[2] not in image.orientation,
-        body=body,
+        body=prepared.body,
         size=_scaled((bottom - top, right - left), scale),
         full_size=_scaled((rows, columns), scale),
         window=preprocessing.window,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from DeepTranslateLib.engine.dataset import SliceSet
+from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.preprocessing import (
     SliceStack,
     channels_of_values,
@@ -103,7 +104,7 @@ class Previews:
         stack = slice_stack(whole, self._recipe)
         index = stack.index(stored)
         image = _one_slice(whole, index, self._plane)
-        target = _one_slice(case.read_target(), index, self._plane).oriented(image.orientation)
+        target = _one_slice(read_target(case, self._recipe), index, self._plane).oriented(image.orientation)
         if self._recipe.target.kind == "labels":
             channels = channels_of_values(target.voxels, self._recipe)
             target = target.with_voxels(values_of_channels(channels, self._recipe))

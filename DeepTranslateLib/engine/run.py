@@ -7,6 +7,7 @@ which files trained and validated), `events.jsonl`, `checkpoints/`, `previews/` 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -24,6 +25,7 @@ from DeepTranslateLib.engine.device import choose_device, place
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.export import write_weights
 from DeepTranslateLib.engine.finetuning import initial_spacing, initial_weights
+from DeepTranslateLib.engine.intensities import taken_landmarks, with_landmarks
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
@@ -125,6 +127,7 @@ def _train(
     split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split, folder, initial)
+    recipe = _with_landmarks(recipe, split, folder, initial)
     cache = folder / "cache"
     validation = noisy_selections(split.validation, recipe, cache / "noisy")
     training_set = SliceSet(split.training, recipe, cache)
@@ -205,6 +208,16 @@ def _resolved(recipe: Recipe, split: Split, folder: Path, initial: Model | None)
         spacing = resolve_spacing(recipe, images)
     preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
     return dataclasses.replace(recipe, preprocessing=preprocessing)
+
+
+def _with_landmarks(recipe: Recipe, split: Split, folder: Path, initial: Model | None) -> Recipe:
+    """The recipe with the standard scales that this run has had, or learns from its training."""
+    if (folder / LAST_CHECKPOINT).is_file():
+        with contextlib.suppress(RecipeError, OSError):
+            recipe = taken_landmarks(recipe, read_recipe(folder / RECIPE_FILE))
+    if initial is not None:
+        recipe = taken_landmarks(recipe, initial.recipe)
+    return with_landmarks(recipe, (selection.case for selection in split.training))
 
 
 def _spacing_before(path: Path) -> float | str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from DeepTranslateLib.recipe.error import RecipeError, increasing
+from DeepTranslateLib.recipe.intensities import STANDARDISATIONS, check_standardisation
 from DeepTranslateLib.schema import limits
 
 
@@ -61,9 +62,18 @@ class Target:
     )
     units: str = ""
     range: tuple[float, float] | None = None
+    standardisation: str = limits(
+        "none",
+        choices=STANDARDISATIONS,
+        help="Bring a volume without a unit to one scale, on which range and outputs then are.",
+    )
+    landmarks: tuple[float, ...] | None = limits(
+        None, help="Of the standard scale of 'histogram'; null: learnt from the training targets."
+    )
 
     def validate(self, path: str) -> None:
         """Refuse labels that clash, and a target that mixes the two kinds."""
+        check_standardisation(self.standardisation, self.landmarks, self.units, path)
         if self.kind == "volume":
             if self.labels:
                 raise RecipeError(f"{path}.labels", "a target of kind 'volume' has no labels.")
@@ -75,6 +85,8 @@ class Target:
             return
         if self.range is not None:
             raise RecipeError(f"{path}.range", "labels have no range of values.")
+        if self.standardisation != "none":
+            raise RecipeError(f"{path}.standardisation", "labels have no intensities; use 'none'.")
         taken: dict[int, str] = {}
         for index, label in enumerate(self.labels):
             place = f"{path}.labels[{index}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from DeepTranslateLib.recipe.error import RecipeError, increasing
+from DeepTranslateLib.recipe.intensities import MASKS, STANDARDISATIONS
 from DeepTranslateLib.schema import limits
 
 # Directions in which columns, rows and slices grow, so that every slice is seen upright.
@@ -73,6 +74,9 @@ class Preprocessing:
     `spacing_tolerance` of their median, and brings those outside to the median; a number is a
     fixed size, kept to within the same tolerance. `slice_spacing`, the distance of slices, follows
     the same rules; only patches have one.
+
+    `standardisation` maps the 1st and 99th percentile of the patient's intensities to 0 and 1
+    ("percentiles"), and their deciles to `landmarks` of the cohort ("histogram").
     """
 
     window: tuple[float, float] | None = limits(
@@ -91,6 +95,19 @@ class Preprocessing:
         False, help="Crop to the body (CT in HU): drops air and table, undone on the output."
     )
     body_margin: float = limits(20.0, minimum=0, maximum=200, unit="mm")
+    mask: str = limits(
+        "none",
+        choices=MASKS,
+        help="What counts; outside, images and outputs have the lowest value.",
+    )
+    standardisation: str = limits(
+        "none",
+        choices=STANDARDISATIONS,
+        help="Bring intensities without a unit to one scale; the window is then on that scale.",
+    )
+    landmarks: tuple[float, ...] | None = limits(
+        None, help="Of the standard scale of 'histogram'; null: learnt from the training images."
+    )
 
     def validate(self, path: str) -> None:
         """Refuse an empty window and a spacing that is a text other than "auto"."""

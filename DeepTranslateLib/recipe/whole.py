@@ -9,6 +9,7 @@ from typing import Any
 from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.images import Input, Target
+from DeepTranslateLib.recipe.intensities import check_standardisation
 from DeepTranslateLib.recipe.learning import (
     LABEL_LOSSES,
     LABEL_MONITORS,
@@ -94,6 +95,39 @@ class Recipe:
             raise RecipeError(
                 f"{path}.preprocessing.body_crop",
                 f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
+            )
+        self._validate_intensities(path)
+
+    def _validate_intensities(self, path: str) -> None:
+        preprocessing, units = self.preprocessing, self.inputs[0].units
+        check_standardisation(
+            preprocessing.standardisation,
+            preprocessing.landmarks,
+            units,
+            f"{path}.preprocessing",
+        )
+        if preprocessing.mask != "none" and preprocessing.body_crop:
+            raise RecipeError(
+                f"{path}.preprocessing.mask", "body_crop leaves out air and table already; 'none'."
+            )
+        if preprocessing.mask == "brain" and units == "HU":
+            raise RecipeError(
+                f"{path}.preprocessing.mask",
+                "'brain' is for MR whose brain was extracted; for HU use 'body' or body_crop.",
+            )
+        if self.target.standardisation == "none":
+            return
+        if self.is_denoising:
+            raise RecipeError(
+                f"{path}.target.standardisation",
+                "a clean image has the scale of its noisy one; use 'none' here, and "
+                "preprocessing.standardisation.",
+            )
+        if self.network.residual and preprocessing.standardisation == "none":
+            raise RecipeError(
+                f"{path}.target.standardisation",
+                "a residual network's target is on the scale of its input; standardise both or "
+                "none.",
             )
 
     def _validate_noise(self, path: str) -> None:
