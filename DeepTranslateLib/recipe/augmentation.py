@@ -23,6 +23,10 @@ class Augmentation:
     those of blur and low resolution are in the pixels that the network sees. A slice is changed
     with `probability`, and each kind then takes part with its own. What acts on intensities
     changes images only, and needs a `window`: it takes 0 for air and 1 for the window's end.
+
+    Patches are turned in the plane by `rotation` and out of it by `tilt`, divided by the distance
+    of slices where this is larger than the pixels, and shifted by at most a quarter of their size.
+    Turns and distances are the same in millimetres along all axes.
     """
 
     probability: float = limits(
@@ -39,12 +43,20 @@ class Augmentation:
     rotation: float = limits(
         70.0, minimum=0, maximum=180, unit="degrees", help="Largest angle, each way."
     )
+    tilt: float = limits(
+        15.0,
+        minimum=0,
+        maximum=180,
+        unit="degrees",
+        help="Largest angle out of the plane, each way; patches only, less for thick slices.",
+    )
     translation_probability: float = _chance(1.0)
     translation: float = limits(
         30.0, minimum=0, maximum=500, unit="px", help="Largest shift, each way."
     )
     flip_left_right: float = limits(0.5, minimum=0, maximum=1, help="How often, 0 to 1.")
     flip_up_down: float = limits(0.5, minimum=0, maximum=1, help="How often, 0 to 1.")
+    flip_slices: float = limits(0.5, minimum=0, maximum=1, help="How often; patches only.")
     scale_probability: float = _chance(0.0)
     scale: tuple[float, float] = limits(
         (0.8, 1.25), minimum=0.2, maximum=5, help="Smallest and largest magnification."

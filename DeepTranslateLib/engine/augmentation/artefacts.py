@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from DeepTranslateLib.engine.augmentation.chance import own_random, torch_seed
 from DeepTranslateLib.engine.augmentation.effect import Effect
+from DeepTranslateLib.engine.augmentation.patchshape import PatchShape
 from DeepTranslateLib.recipe import Augmentation
 
 _DIRECTIONS = 360  # streaks are as wide as one degree
@@ -18,6 +21,8 @@ _DIRECTIONS = 360  # streaks are as wide as one degree
 @dataclass(frozen=True)
 class Ring:
     """Concentric rings of one pixel, as detectors of unequal gain leave them in CT.
+
+    Each slice of a volume has detectors, and rings, of its own.
 
     Attributes:
         sd: Of the rings' offsets, as a part of the window.
@@ -34,12 +39,12 @@ class Ring:
         rows, columns = _around(self.centre, image)
         radius = torch.hypot(rows, columns).floor().long()
         offsets = _offsets(int(radius.max()) + 1, self.seed, image)
-        return (image + self.sd * offsets[radius]).clamp(0, 1)
+        return (image + self.sd * offsets[..., radius]).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class Streak:
-    """Streaks of one degree out of a point, as from metal in CT.
+    """Streaks of one degree out of a point, as from metal in CT; those of each slice are its own.
 
     Attributes:
         sd: Of the streaks' offsets, as a part of the window.
@@ -56,41 +61,46 @@ class Streak:
         rows, columns = _around(self.centre, image)
         turns = torch.atan2(rows, columns) / (2 * math.pi) + 0.5
         direction = (turns * _DIRECTIONS).floor().long() % _DIRECTIONS
-        return (image + self.sd * _offsets(_DIRECTIONS, self.seed, image)[direction]).clamp(0, 1)
+        offsets = _offsets(_DIRECTIONS, self.seed, image)
+        return (image + self.sd * offsets[..., direction]).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Rectangles that become air.
+    """Rectangles, in volumes boxes, that become air.
 
     Attributes:
-        rectangles: Row and column of the middle, as parts of the image's size, then rows and
-            columns in pixels.
+        rectangles: (Slice,) row and column of the middle, as parts of the image's size, then
+            (slices,) rows and columns in pixels.
     """
 
-    rectangles: tuple[tuple[float, float, float, float], ...]
+    rectangles: tuple[tuple[float, ...], ...]
 
     def __call__(self, image: Tensor) -> Tensor:
         """Empty them."""
         image = image.clone()
-        height, width = image.shape[-2:]
-        for row, column, rows, columns in self.rectangles:
-            top, left = row * height - rows / 2, column * width - columns / 2
-            image[
-                ...,
-                max(0, round(top)) : max(0, round(top + rows)),
-                max(0, round(left)) : max(0, round(left + columns)),
-            ] = 0
+        for rectangle in self.rectangles:
+            axes = len(rectangle) // 2
+            box: tuple[Any, ...] = (...,)
+            for middle, length, whole in zip(
+                rectangle[:axes], rectangle[axes:], image.shape[-axes:], strict=True
+            ):
+                first = middle * whole - length / 2
+                box += (slice(max(0, round(first)), max(0, round(first + length))),)
+            image[box] = 0
         return image
 
 
-def sample(augmentation: Augmentation, seed: int, pixel: float) -> list[Effect]:
+def sample(
+    augmentation: Augmentation, seed: int, pixel: float, patch: PatchShape | None = None
+) -> list[Effect]:
     """Draw those that take part.
 
     Args:
         augmentation: Probabilities and ranges.
         seed: Of the change.
         pixel: Pixels of this image to one of an image `reference_size` wide.
+        patch: Where the image is a patch of a volume.
     """
     effects: list[Effect] = []
     for kind, make, largest in (
@@ -100,19 +110,19 @@ def sample(augmentation: Augmentation, seed: int, pixel: float) -> list[Effect]:
         if random := own_random(augmentation, kind, seed):
             # The axis of the scanner lies in the body, but seldom in its middle.
             row, column = random.uniform(0.25, 0.75, 2)
+            if patch is not None:
+                row, column = patch.place_of(row, column)
             sd = float(random.uniform(0, largest))
             effects.append(make(sd, (float(row), float(column)), torch_seed(random)))
     if random := own_random(augmentation, "dropout", seed):
         count = int(random.integers(1, augmentation.dropout_count + 1))
-        middles = random.uniform(0, 1, (count, 2))
-        sides = random.uniform(0, augmentation.dropout_size * pixel, (count, 2))
+        axes = 2 if patch is None else 3
+        middles = random.uniform(0, 1, (count, axes))
+        sides = random.uniform(0, augmentation.dropout_size * pixel, (count, axes))
+        if patch is not None:
+            sides[:, 0] /= patch.thickness
         effects.append(
-            Dropout(
-                tuple(
-                    (float(row), float(column), float(rows), float(columns))
-                    for (row, column), (rows, columns) in zip(middles, sides, strict=True)
-                )
-            )
+            Dropout(tuple(tuple(map(float, each)) for each in np.hstack([middles, sides])))
         )
     return effects
 
@@ -126,6 +136,6 @@ def _around(centre: tuple[float, float], image: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _offsets(count: int, seed: int, image: Tensor) -> Tensor:
-    """Gaussian offsets of SD 1."""
+    """Gaussian offsets of SD 1: (count) for a slice, (slices, count) for a volume."""
     generator = torch.Generator(device=image.device).manual_seed(seed)
-    return torch.randn(count, generator=generator, device=image.device)
+    return torch.randn(*image.shape[1:-2], count, generator=generator, device=image.device)

@@ -1,4 +1,4 @@
-"""What is done to one slice: drawn, and applied to a batch."""
+"""What is done to one slice or patch: drawn, and applied to a batch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from DeepTranslateLib.engine.augmentation import artefacts, intensity, sharpness, spatial
+from DeepTranslateLib.engine.augmentation import (
+    artefacts,
+    intensity,
+    sharpness,
+    spatial,
+    volumetric,
+)
 from DeepTranslateLib.engine.augmentation import noise as noises
 from DeepTranslateLib.engine.augmentation.chance import own_random
 from DeepTranslateLib.engine.augmentation.effect import Effect
+from DeepTranslateLib.engine.augmentation.patchshape import PatchShape
 from DeepTranslateLib.recipe import Augmentation
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to one slice.
+    """What is done to one slice or patch.
 
     Attributes:
         homography: (3, 3) float64; takes a point of the output (column, row, 1), in pixels from
             the centre of the output, to the point of the source, in pixels from its centre,
-            whose value it shows.
+            whose value it shows. Of a patch (4, 4), with points (column, row, slice, 1).
         noise_fraction: Part of the pixels that receive noise.
         noise_sd: Standard deviation of that noise, as a part of the window.
         noise_seed: Seed of the noise.
@@ -54,21 +61,49 @@ def sample_change(
     if random.random() >= augmentation.probability:
         return Change(np.eye(3), 0.0, 0.0, seed)
     homography = spatial.sample_homography(augmentation, full_size, random, seed)
+    elastic = spatial.sample_elastic(augmentation, full_size, seed)
+    pixel = max(full_size) / augmentation.reference_size
+    return _with_values(augmentation, homography, elastic, pixel, random, seed)
+
+
+def sample_patch_change(
+    augmentation: Augmentation, patch: PatchShape, random: np.random.Generator
+) -> Change:
+    """Draw the change of one patch of a volume, as `sample_change` does that of a slice."""
+    seed = int(random.integers(2**62))
+    if random.random() >= augmentation.probability:
+        return Change(np.eye(4), 0.0, 0.0, seed)
+    homography = volumetric.sample_homography(augmentation, patch, random, seed)
+    elastic = volumetric.sample_elastic(augmentation, patch, seed)
+    pixel = patch.width / augmentation.reference_size
+    return _with_values(augmentation, homography, elastic, pixel, random, seed, patch)
+
+
+def _with_values(
+    augmentation: Augmentation,
+    homography: np.ndarray,
+    elastic: spatial.Elastic | None,
+    pixel: float,
+    random: np.random.Generator,
+    seed: int,
+    patch: PatchShape | None = None,
+) -> Change:
+    """A change that moves pixels so, with what is drawn for their values."""
     noise_sd = float(random.uniform(0, augmentation.noise_sd))
     noisy = own_random(augmentation, "noise", seed) is not None
-    pixel = max(full_size) / augmentation.reference_size
+    axes, thickness = (2, 1.0) if patch is None else (3, patch.thickness)
     return Change(
         homography,
         augmentation.noise_fraction if noisy else 0.0,
         noise_sd if noisy else 0.0,
         seed,
-        spatial.sample_elastic(augmentation, full_size, seed),
+        elastic,
         # As an image comes about: what is there, how sharply it is seen, what disturbs it.
         (
-            *intensity.sample(augmentation, seed),
-            *sharpness.sample(augmentation, seed),
+            *intensity.sample(augmentation, seed, axes),
+            *sharpness.sample(augmentation, seed, thickness),
             *noises.sample(augmentation, seed),
-            *artefacts.sample(augmentation, seed, pixel),
+            *artefacts.sample(augmentation, seed, pixel, patch),
         ),
     )
 
@@ -76,25 +111,26 @@ def sample_change(
 def apply_changes(
     images: Tensor,
     targets: Tensor,
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Sequence[float]],
     changes: Sequence[Change],
-    canvas: tuple[int, int],
+    canvas: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
-    """Apply one change to each slice of a batch, image and target by the same grid.
+    """Apply one change to each slice or patch of a batch, image and target by the same grid.
 
     Args:
-        images: (B, C, H, W) fp32; 0 is what lies outside a slice (air).
-        targets: (B, H, W) uint8 label channels, sampled nearest; or (B, 1, H, W) fp32 values.
-        sizes: Rows and columns of each slice, which lies in the top left corner of its image.
-        changes: One for each slice.
-        canvas: Rows and columns of the result.
+        images: (B, C, *S) fp32, S is (H, W) or (D, H, W); 0 is what lies outside (air).
+        targets: (B, *S) uint8 label channels, sampled nearest; or (B, 1 or 2, *S) fp32 values.
+        sizes: (Slices,) rows and columns of each piece, which lies in the first corner of its
+            image. A change turns it about its middle.
+        changes: One for each piece.
+        canvas: (Slices,) rows and columns of the result.
 
     Returns:
-        Images (B, C, *canvas) fp32 and targets (B, *canvas) uint8 or (B, 1, *canvas) fp32.
+        Images (B, C, *canvas) fp32 and targets (B, *canvas) uint8 or (B, 1 or 2, *canvas) fp32.
     """
     grid = spatial.sampling_grid(
         images,
-        sizes,
+        [[length / 2 for length in size] for size in sizes],
         [change.homography for change in changes],
         [change.elastic for change in changes],
         canvas,

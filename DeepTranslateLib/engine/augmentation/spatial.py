@@ -21,21 +21,24 @@ class Elastic:
     on as at the outermost.
 
     Attributes:
-        shifts: (axes, *points) float64 in pixels, x (columns) first, points along rows, columns.
-        spacing: Distance of the control points in pixels; their middle lies on the output's
-            centre.
+        shifts: (axes, *points) float64 in pixels, x (columns) first, points along (slices,) rows,
+            columns.
+        spacing: Distance of the control points in pixels, along each axis of the points where it
+            is not the same; their middle lies on the output's centre.
     """
 
     shifts: np.ndarray
-    spacing: float
+    spacing: float | tuple[float, ...]
 
     def displacement(self, canvas: Sequence[int], device: torch.device) -> Tensor:
         """How far the source of each output pixel is moved: (axes, *canvas) fp32, pixels."""
         moved = torch.from_numpy(self.shifts)
-        for axis, (length, points) in enumerate(
-            zip(canvas, self.shifts.shape[1:], strict=True), start=1
+        spacing = self.spacing
+        spacings = spacing if isinstance(spacing, tuple) else (spacing,) * len(canvas)
+        for axis, (length, points, apart) in enumerate(
+            zip(canvas, self.shifts.shape[1:], spacings, strict=True), start=1
         ):
-            weights = torch.from_numpy(_spline_weights(length, points, self.spacing))
+            weights = torch.from_numpy(_spline_weights(length, points, apart))
             moved = torch.tensordot(moved, weights, dims=([axis], [1])).movedim(-1, axis)
         return moved.to(device, torch.float32)
 
@@ -106,45 +109,50 @@ def perspective(source: np.ndarray, destination: np.ndarray) -> np.ndarray:
 
 def sampling_grid(
     images: Tensor,
-    sizes: Sequence[tuple[int, int]],
+    centres: Sequence[Sequence[float]],
     homographies: Sequence[np.ndarray],
     elastics: Sequence[Elastic | None],
-    canvas: tuple[int, int],
+    canvas: Sequence[int],
 ) -> Tensor:
-    """Where each output pixel is read: (B, *canvas, 2) in grid_sample's -1..1 coordinates.
+    """Where each output pixel is read: (B, *canvas, axes) in grid_sample's -1..1 coordinates.
 
     Args:
-        images: (B, C, H, W), of which only the size and the device count.
-        sizes: Rows and columns of each slice, which lies in the top left corner of its image.
-        homographies: One for each slice, as in `Change`.
+        images: (B, C, *S), of which only the size and the device count.
+        centres: (Slice,) row and column, in pixels from the image's outer corner, of the point
+            that the homographies' sources are counted from.
+        homographies: One for each image, as in `Change`.
         elastics: Likewise; moves the output's points before the homography does.
-        canvas: Rows and columns of the output.
+        canvas: (Slices,) rows and columns of the output.
     """
-    device = images.device
-    height, width = images.shape[2:]
-    rows = torch.arange(canvas[0], device=device, dtype=torch.float32) - (canvas[0] - 1) / 2
-    columns = torch.arange(canvas[1], device=device, dtype=torch.float32) - (canvas[1] - 1) / 2
+    device, axes = images.device, len(canvas)
     matrices = []
-    for (slice_height, slice_width), homography in zip(sizes, homographies, strict=True):
-        # From pixels around the slice's centre to -1..1 over the padded image.
-        normalise = np.array(
-            [
-                [2 / width, 0, slice_width / width - 1],
-                [0, 2 / height, slice_height / height - 1],
-                [0, 0, 1],
-            ]
-        )
+    for centre, homography in zip(centres, homographies, strict=True):
+        # From pixels around the centre to -1..1 over the padded image.
+        normalise = np.eye(axes + 1)
+        for axis, (place, length) in enumerate(
+            zip(reversed(centre), reversed(images.shape[2:]), strict=True)
+        ):
+            normalise[axis, axis] = 2 / length
+            normalise[axis, axes] = 2 * place / length - 1
         matrices.append(normalise @ homography)
-    matrix = torch.from_numpy(np.stack(matrices)).to(device, torch.float32)[:, :, :, None, None]
-    x, y = columns[None, None, :], rows[None, :, None]
+    matrix = torch.from_numpy(np.stack(matrices)).to(device, torch.float32)
+    matrix = matrix.reshape(*matrix.shape, *[1] * axes)
+    places = []
+    for axis, length in enumerate(canvas):
+        line = torch.arange(length, device=device, dtype=torch.float32) - (length - 1) / 2
+        places.append(line.reshape(1, *[-1 if other == axis else 1 for other in range(axes)]))
+    places.reverse()  # columns first
     if any(elastic is not None for elastic in elastics):
-        still = torch.zeros(2, *canvas, device=device)
+        still = torch.zeros(axes, *canvas, device=device)
         moved = torch.stack(
             [still if each is None else each.displacement(canvas, device) for each in elastics]
         )
-        x, y = x + moved[:, 0], y + moved[:, 1]
-    points = matrix[:, :, 0] * x[:, None] + matrix[:, :, 1] * y[:, None] + matrix[:, :, 2]
-    return torch.stack([points[:, 0], points[:, 1]], dim=-1) / points[:, 2, :, :, None]
+        places = [place + moved[:, axis] for axis, place in enumerate(places)]
+    points = matrix[:, :, 0] * places[0][:, None]
+    for axis in range(1, axes):
+        points = points + matrix[:, :, axis] * places[axis][:, None]
+    points = points + matrix[:, :, axes]
+    return torch.stack(points.unbind(1)[:axes], dim=-1) / points[:, axes, ..., None]
 
 
 def _spline_weights(length: int, points: int, spacing: float) -> np.ndarray:
