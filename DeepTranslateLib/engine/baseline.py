@@ -58,7 +58,7 @@ class IntensityBaseline:
         stack = slice_stack(image, self._recipe)
         outputs = {}
         for name, table in self.tables.items():
-            whole = empty_output(stack, self._recipe)
+            whole = empty_output(image, self._recipe)
             for stored in slices:
                 index = stack.index(stored)
                 stack.paste(table[self._bins(stack, index)], index, whole[index])
@@ -100,12 +100,13 @@ class IntensityBaseline:
         return low, high if high > low else low + 1
 
 
-def empty_output(stack: SliceStack, recipe: Recipe) -> npt.NDArray[np.generic]:
-    """What a translation holds before slices are pasted: no label, or the lowest value."""
+def empty_output(image: Image, recipe: Recipe) -> npt.NDArray[np.generic]:
+    """Upright slices of a volume that hold nothing yet: no label, or the lowest value."""
+    shape = image.oriented(PLANES[recipe.sampling.plane]).shape
     if recipe.target.kind == "labels":
-        return np.zeros(stack.shape, dtype=np.uint8)
+        return np.zeros(shape, dtype=np.uint8)
     assert recipe.target.range is not None
-    return np.full(stack.voxels.shape, recipe.target.range[0], dtype=np.float32)
+    return np.full(shape, recipe.target.range[0], dtype=np.float32)
 
 
 def on_grid_of(image: Image, output: npt.NDArray[np.generic], recipe: Recipe) -> Image:

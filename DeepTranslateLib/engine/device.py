@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -94,15 +95,26 @@ def _cpu_has_bf16() -> bool:
     return any(ask is not None and ask() for ask in asked)
 
 
-def batch_that_fits(recipe: Recipe, size: tuple[int, int], device: torch.device) -> int:
-    """Slices of this size (rows, columns) to translate at a time.
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """fp32 with all of its bits; a GPU left to itself multiplies with 10 of them (TF32)."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
-    On a CPU one slice at a time is fastest and needs least memory. On a GPU as many as fit into
+
+def batch_that_fits(recipe: Recipe, size: Sequence[int], device: torch.device) -> int:
+    """Slices (rows, columns) or patches (slices, rows, columns) of a size to translate at a time.
+
+    On a CPU one at a time is fastest and needs least memory. On a GPU as many as fit into
     half of the memory that is free, at most 32: the features of the two finest levels, which
     are alive together, are by far the largest part.
     """
     if device.type != "cuda":
         return 1
     free, _ = torch.cuda.mem_get_info(device)
-    features = 4 * 6 * recipe.network.channels * size[0] * size[1]
+    features = 4 * 6 * recipe.network.channels * math.prod(size)
     return int(max(1, min(32, free / 2 // features)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from DeepTranslateLib.cohort import Selection
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
-from DeepTranslateLib.engine.preprocessing import IGNORE, channels_of_values, slice_stack
+from DeepTranslateLib.engine.preprocessing import IGNORE, channels_of_values
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.recipe import PLANES
 
@@ -31,23 +31,12 @@ def evaluate(translator: Translator, selections: Sequence[Selection]) -> dict[st
 def _dice(translator: Translator, selections: Sequence[Selection]) -> dict[str, float | None]:
     recipe = translator.recipe
     counter = DiceCounter(len(recipe.target.labels))
-    for selection in selections:
-        stack = slice_stack(selection.case.read_image(), recipe)
-        truth = (
-            read_target(selection.case, translator.recipe)
-            .oriented(PLANES[recipe.sampling.plane])
-            .voxels
-        )
-        counted = selection.case.counted(PLANES[recipe.sampling.plane])
-        chosen = range(len(stack)) if selection.slices is None else selection.slices
-        for indices, channels in translator.slices(stack, [stack.index(i) for i in chosen]):
-            for index, piece in zip(indices, channels.numpy(), strict=True):
-                whole = np.zeros(stack.voxels.shape[1:], dtype=np.uint8)
-                stack.paste(piece, index, whole)
-                reference = channels_of_values(truth[index], recipe)
-                if counted is not None:
-                    reference[~counted[index]] = IGNORE
-                counter.add(torch.from_numpy(whole), torch.from_numpy(reference))
+    for found, truth, counted in _slices(translator, selections):
+        reference = channels_of_values(truth, recipe)
+        if counted is not None:
+            reference[~counted] = IGNORE
+        output = channels_of_values(found, recipe)
+        counter.add(torch.from_numpy(output), torch.from_numpy(reference))
     names = [label.name for label in recipe.target.labels]
     return {
         name: None if value != value else value
@@ -57,21 +46,21 @@ def _dice(translator: Translator, selections: Sequence[Selection]) -> dict[str, 
 
 def _mean_absolute_error(translator: Translator, selections: Sequence[Selection]) -> float:
     errors = []
-    for selection in selections:
-        image = selection.case.read_image()
-        stack = slice_stack(image, translator.recipe)
-        plane = PLANES[translator.recipe.sampling.plane]
-        truth = read_target(selection.case, translator.recipe).oriented(plane).voxels
-        counted = selection.case.counted(plane)
-        assert translator.recipe.target.range is not None
-        lowest = translator.recipe.target.range[0]
-        chosen = range(len(stack)) if selection.slices is None else selection.slices
-        for indices, values in translator.slices(stack, [stack.index(i) for i in chosen]):
-            for index, piece in zip(indices, values.numpy(), strict=True):
-                whole = np.full(stack.voxels.shape[1:], lowest, dtype=np.float32)
-                stack.paste(piece, index, whole)
-                error = np.abs(whole - truth[index])
-                errors.append(
-                    float(error.mean() if counted is None else error[counted[index]].mean())
-                )
+    for found, truth, counted in _slices(translator, selections):
+        error = np.abs(found - truth)
+        errors.append(float(error.mean() if counted is None else error[counted].mean()))
     return mean_of_known(errors)
+
+
+def _slices(
+    translator: Translator, selections: Sequence[Selection]
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Of each labelled slice the output, the truth and where it counts (None: everywhere)."""
+    plane = PLANES[translator.recipe.sampling.plane]
+    for selection in selections:
+        case = selection.case
+        truth = read_target(case, translator.recipe).oriented(plane).voxels
+        counted = case.counted(plane)
+        outputs = translator.translate_slices(case.read_image(), selection.slices)
+        for index, output in zip(*outputs, strict=True):
+            yield output, truth[index], None if counted is None else counted[index]

@@ -14,11 +14,7 @@ from DeepTranslateLib.cohort.folds import labelled_slices
 from DeepTranslateLib.engine.baseline import IntensityBaseline, empty_output, on_grid_of
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
-from DeepTranslateLib.engine.preprocessing import (
-    channels_of_values,
-    slice_stack,
-    values_of_channels,
-)
+from DeepTranslateLib.engine.preprocessing import channels_of_values, values_of_channels
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Recipe
@@ -71,16 +67,10 @@ def translated_slices(translator: Translator, image: Image, slices: Sequence[int
     Returns:
         On the volume's grid, as of `Translator.translate`.
     """
-    recipe = translator.recipe
-    stack = slice_stack(image, recipe)
-    whole = empty_output(stack, recipe)
-    for indices, outputs in translator.slices(stack, [stack.index(i) for i in slices]):
-        pieces = outputs.numpy()
-        if recipe.target.kind == "labels":
-            pieces = values_of_channels(pieces, recipe)
-        for index, piece in zip(indices, pieces, strict=True):
-            stack.paste(piece, index, whole[index])
-    return on_grid_of(image, whole, recipe)
+    indices, found = translator.translate_slices(image, slices)
+    whole = empty_output(image, translator.recipe)
+    whole[indices] = found
+    return on_grid_of(image, whole, translator.recipe)
 
 
 def compared_slices(

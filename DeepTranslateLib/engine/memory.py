@@ -1,9 +1,12 @@
-"""How much memory a job has taken, and how much there is."""
+"""How much memory a job takes and has taken, and how much there is."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import threading
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -25,6 +28,57 @@ def memory_use(device: torch.device) -> dict[str, Any]:
     return {"used": used, "total": total, "kind": "process"}
 
 
+class MemoryLimitError(RuntimeError):
+    """A memory limit is too low for what was asked."""
+
+
+def resident_memory() -> int:
+    """Bytes of the machine's memory that this process holds now."""
+    if sys.platform == "win32":
+        counters, _ = _windows_counters()
+        return int(counters.WorkingSetSize)
+    if sys.platform == "darwin":
+        command = ["ps", "-o", "rss=", "-p", str(os.getpid())]
+        answer = subprocess.run(command, capture_output=True, check=True, text=True)
+        return int(answer.stdout) * 1024
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class MemoryPeak:
+    """The most memory that the process holds while a block runs, looked at every millisecond.
+
+    Attributes:
+        bytes: More than at its beginning; known when the block ends.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._before = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory peak", daemon=True)
+
+    def __enter__(self) -> MemoryPeak:
+        """Begin to look."""
+        self._before = resident_memory()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.001):
+            self.bytes = max(self.bytes, resident_memory() - self._before)
+
+
 def _posix_memory() -> tuple[int, int]:
     import resource
 
@@ -35,6 +89,12 @@ def _posix_memory() -> tuple[int, int]:
 
 
 def _windows_memory() -> tuple[int, int]:
+    counters, status = _windows_counters()
+    return int(counters.PeakWorkingSetSize), int(status.ullTotalPhys)
+
+
+def _windows_counters() -> tuple[Any, Any]:
+    """PROCESS_MEMORY_COUNTERS of this process, and the MEMORYSTATUSEX of the machine."""
     import ctypes
     from ctypes import wintypes
 
@@ -78,4 +138,4 @@ def _windows_memory() -> tuple[int, int]:
     ask.argtypes = (wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD)
     ask(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb)
     kernel.GlobalMemoryStatusEx(ctypes.byref(status))
-    return int(counters.PeakWorkingSetSize), int(status.ullTotalPhys)
+    return counters, status

@@ -165,10 +165,21 @@ class SliceStack:
         top, bottom, left, right = self.body.box
         return _resize(outputs, (bottom - top, right - left))
 
-    def paste(self, values: np.ndarray, index: int, whole: np.ndarray) -> None:
-        """Write the body's pixels of a crop (rows, columns) into that whole slice of the stack."""
+    def paste(
+        self,
+        values: np.ndarray,
+        index: int,
+        whole: np.ndarray,
+        rows: tuple[int, int] | None = None,
+    ) -> None:
+        """Write the body's pixels of a crop (rows, columns) into that whole slice of the stack.
+
+        With `rows` the values are those of the crop's rows [first, last) alone.
+        """
         top, bottom, left, right = self.body.box
-        np.copyto(whole[top:bottom, left:right], values, where=self._inside([index])[0])
+        first, last = (0, bottom - top) if rows is None else rows
+        inside = self._inside([index])[0, first:last]
+        np.copyto(whole[top + first : top + last, left:right], values, where=inside)
 
     def _inside(self, indices: Sequence[int]) -> np.ndarray:
         return self.body.inside([index + self.margin for index in indices])
@@ -203,7 +214,7 @@ def slice_stack(image: Image, recipe: Recipe) -> SliceStack:
     preprocessing = recipe.preprocessing
     plane = PLANES[recipe.sampling.plane]
     upright = image.oriented(plane)
-    column_mm, row_mm, slice_mm = (float(value) for value in upright.spacing)
+    column_mm, row_mm = (float(value) for value in upright.spacing[:2])
     rows, columns = upright.voxels.shape[1:]
     prepared = prepare(upright, recipe)
     top, bottom, left, right = prepared.body.box

@@ -18,6 +18,7 @@ from DeepTranslateLib.engine.preprocessing import (
     values_of_channels,
 )
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.jobs import Events
@@ -59,7 +60,7 @@ class Previews:
         self._device = device
         self._events = events
         self._next = -float("inf")
-        self._chosen: tuple[SliceStack, Image] | None = None
+        self._chosen: tuple[SliceStack | VolumeStack, int, Image] | None = None
 
     def __call__(self, network: nn.Module, epoch: int, last: bool) -> None:
         """Write a preview, if it is time for one.
@@ -73,13 +74,13 @@ class Previews:
             return
         if self._chosen is None:
             self._chosen = self._choose()
-        stack, image = self._chosen
+        stack, index, image = self._chosen
         if image.is_sheared:  # no file can hold it
             return
         started = time.monotonic()
         translator = Translator(network, self._recipe, self._device)
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
-        output = translator.translate_stack(stack)
+        output = translator.translate_stack(stack, [index])
         write_image(_like(image, output, self._plane), self._folder / prediction)
         self._drop_old()
         self._events.emit(
@@ -96,15 +97,20 @@ class Previews:
     def _plane(self) -> str:
         return PLANES[self._recipe.sampling.plane]
 
-    def _choose(self) -> tuple[SliceStack, Image]:
-        """Write input and target; returns the slice as a stack and as it is stored."""
+    def _choose(self) -> tuple[SliceStack | VolumeStack, int, Image]:
+        """Write input and target; returns a stack, the slice's place in it and it as stored.
+
+        A network that sees slices needs no more of the volume than this one and its neighbours.
+        """
         contents = [piece.content for piece in self._validation.slices]
         case, stored = self._validation.sources[int(np.argmax(contents))]
         whole = case.read_image()
         stack = slice_stack(whole, self._recipe)
         index = stack.index(stored)
         image = _one_slice(whole, index, self._plane)
-        target = _one_slice(read_target(case, self._recipe), index, self._plane).oriented(image.orientation)
+        target = _one_slice(read_target(case, self._recipe), index, self._plane).oriented(
+            image.orientation
+        )
         if self._recipe.target.kind == "labels":
             channels = channels_of_values(target.voxels, self._recipe)
             target = target.with_voxels(values_of_channels(channels, self._recipe))
@@ -112,7 +118,9 @@ class Previews:
             (self._folder / FOLDER).mkdir(exist_ok=True)
             write_image(image, self._folder / FOLDER / "input.nrrd")
             write_image(target, self._folder / FOLDER / "target.nrrd")
-        return stack.alone(index), image
+        if self._recipe.is_volumetric:
+            return volume_stack(whole, self._recipe), index, image
+        return stack.alone(index), 0, image
 
     def _drop_old(self) -> None:
         names = sorted((self._folder / FOLDER).glob("epoch_*.nrrd"), key=_epoch_of)

@@ -24,7 +24,7 @@ Predictor = Callable[[Tensor], Tensor]
 
 _SIGMA = 0.125  # of the window's length
 _LEAST_WEIGHT = 1e-3
-_SLICES_READ = 8  # at a time: what reading leaves behind is a few times as large as the slices
+SLICES_READ = 8  # at a time: what reading leaves behind is a few times as large as the slices
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Stitcher:
         if there:
             _move_up(seen, shift)
         first, last = max(start + there, 0), min(start + patch[0], depth)
-        for begin in range(first, last, _SLICES_READ):
-            end = min(begin + _SLICES_READ, last)
+        for begin in range(first, last, SLICES_READ):
+            end = min(begin + SLICES_READ, last)
             piece = read(begin, end)
             if not len(seen):
                 seen = torch.zeros(patch[0], piece.shape[0], *piece.shape[2:])

@@ -1,7 +1,8 @@
-"""A trained network applied to whole volumes, slice by slice, back on the input's grid."""
+"""A trained network applied to whole volumes, by slices or patches, back on the input's grid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -10,9 +11,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from DeepTranslateLib.engine.device import autocast, batch_that_fits, place, without_denormals
+from DeepTranslateLib.engine.device import (
+    autocast,
+    batch_that_fits,
+    full_precision,
+    place,
+    without_denormals,
+)
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack, values_of_channels
+from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
+from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.model import Model, ModelError
 from DeepTranslateLib.recipe import PLANES, Recipe
@@ -21,21 +30,33 @@ Progress = Callable[[int, int], None]
 
 
 class Translator:
-    """Turns volumes into label maps or volumes.
+    """Turns volumes into label maps or volumes, by slices or by patches as its recipe says.
 
     Args:
-        network: Takes (B, C, H, W) and returns a list with the output first.
+        network: Takes (B, C, *S) and returns a list with the output first; S is (H, W), or a patch.
         recipe: The recipe it was trained with, its spacing resolved.
         device: Where the network is.
+        memory_limit: Bytes that the process may hold, this input and its output among them. Slices
+            are translated one by one and need little; the slab that patches are added up in is
+            divided where it is too large. None: as much as a quarter of the machine's for it.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        memory_limit: int | None = None,
+    ) -> None:
         self._network = network.eval()
         self._device = device
+        self._memory_limit = memory_limit
         self.recipe = recipe
 
     @classmethod
-    def from_model(cls, model: Model, device: torch.device) -> Translator:
+    def from_model(
+        cls, model: Model, device: torch.device, memory_limit: int | None = None
+    ) -> Translator:
         """Load a model's weights onto a device.
 
         Raises:
@@ -49,64 +70,127 @@ class Translator:
                 f"The weights in {model.path} do not fit its recipe ({error}). The file was "
                 "damaged or put together by hand; get it again from where it came from."
             ) from error
-        return cls(place(network, model.recipe, device), model.recipe, device)
+        return cls(place(network, model.recipe, device), model.recipe, device, memory_limit)
 
     def translate(self, image: Image, progress: Progress | None = None) -> Image:
         """Translate a volume.
 
         Args:
             image: The input, in the units of the recipe.
-            progress: Called with the number of slices done and of all slices.
+            progress: Called with the number of slices, or of windows of patches, done and of all.
 
         Returns:
             On the input's grid: a uint8 label map with the recipe's values, or a float32 volume
             in the recipe's units. What the body crop left out is background, or the lowest value.
+
+        Raises:
+            MemoryLimitError: The memory limit is too low for even the thinnest slab.
         """
-        output = self.translate_stack(slice_stack(image, self.recipe), progress)
+        output = self.translate_stack(self._stack(image), progress=progress)
         upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
         return image.with_voxels(upright.oriented(image.orientation).voxels)
 
-    def translate_stack(self, stack: SliceStack, progress: Progress | None = None) -> np.ndarray:
-        """Translate whole slices: values as of `translate`, (slices, rows, columns) of the stack.
+    def translate_slices(
+        self, image: Image, slices: Sequence[int] | None
+    ) -> tuple[list[int], np.ndarray]:
+        """Translate some slices of a volume.
+
+        Args:
+            image: The input, whole.
+            slices: Stored indices along the recipe's plane, as in `Case.slices`. None: all.
+
+        Returns:
+            Their places in the upright volume, and (slices, rows, columns) of it: values as of
+            `translate`.
+        """
+        stack = self._stack(image)
+        whole = stack.slices if isinstance(stack, VolumeStack) else stack
+        stored = range(len(whole)) if slices is None else slices
+        indices = [whole.index(each) for each in stored]
+        return indices, self.translate_stack(stack, indices)
+
+    def translate_stack(
+        self,
+        stack: SliceStack | VolumeStack,
+        indices: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Translate slices of a stack.
 
         Args:
             stack: Made with the translator's recipe.
+            indices: Places in the stack; default: all.
             progress: As for `translate`.
+
+        Returns:
+            (slices, rows, columns) whole slices, values as of `translate`.
         """
-        target = self.recipe.target
-        if target.kind == "labels":
-            values = np.array([0, *(label.value for label in target.labels)], dtype=np.uint8)
-            output = np.zeros(stack.shape, dtype=np.uint8)
-        else:
-            assert target.range is not None
-            output = np.full(stack.shape, target.range[0], dtype=np.float32)
+        whole = stack.slices if isinstance(stack, VolumeStack) else stack
+        chosen = range(len(whole)) if indices is None else indices
+        tell = progress if progress is not None else lambda done, total: None
+        if isinstance(stack, VolumeStack):
+            return self._translate_volume(stack, chosen, tell)
+        output = self._empty(len(chosen), stack)
+        places = iter(output)
         done = 0
-        for indices, slices in self.slices(stack, range(len(stack))):
-            pieces = slices.numpy()
-            if target.kind == "labels":
-                pieces = values[pieces]
-            for index, piece in zip(indices, pieces, strict=True):
-                stack.paste(piece, index, output[index])
-            done += len(indices)
-            if progress is not None:
-                progress(done, len(stack))
+        for some, pieces in self._slices(stack, chosen):
+            for index, piece in zip(some, self._values(pieces), strict=True):
+                stack.paste(piece, index, next(places))
+            done += len(some)
+            tell(done, len(chosen))
         return output
 
-    def slices(
+    def _stack(self, image: Image) -> SliceStack | VolumeStack:
+        if self.recipe.is_volumetric:
+            return volume_stack(image, self.recipe)
+        return slice_stack(image, self.recipe)
+
+    def _translate_volume(
+        self, stack: VolumeStack, indices: Sequence[int], progress: Progress
+    ) -> np.ndarray:
+        wanted = sorted(set(indices))
+        itemsize = 1 if self.recipe.target.kind == "labels" else 4
+        assert self.recipe.sampling.patch is not None
+        translation = VolumeTranslation(
+            stack,
+            self.recipe,
+            self._predicted,
+            batch_that_fits(self.recipe, self.recipe.sampling.patch, self._device),
+            self._memory_limit,
+            reserved=len(indices) * math.prod(stack.slices.shape[1:]) * itemsize,
+        )
+        output = self._empty(len(wanted), stack.slices)
+        places = {index: place for place, index in enumerate(wanted)}
+        for index, rows, values in translation.pieces(wanted, progress):
+            piece = self._values(self._finished(values[None]))[0]
+            stack.slices.paste(piece, index, output[places[index]], rows)
+        if list(indices) == wanted:
+            return output
+        return output[[places[index] for index in indices]]
+
+    def _empty(self, count: int, stack: SliceStack) -> np.ndarray:
+        """What a translation holds before slices are pasted: no label, or the lowest value."""
+        shape = (count, *stack.shape[1:])
+        if self.recipe.target.kind == "labels":
+            return np.zeros(shape, dtype=np.uint8)
+        assert self.recipe.target.range is not None
+        return np.full(shape, self.recipe.target.range[0], dtype=np.float32)
+
+    def _slices(
         self, stack: SliceStack, indices: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], Tensor]]:
         """Translate slices of a stack, as many at a time as fit into memory.
 
         Yields:
-            The indices, and for them (N, rows, columns) of the stack's crop on the CPU: channels
-            (uint8, 0 is no label) or values (fp32) in the target's units.
+            The indices, and for them (N, rows, columns) of the stack's crop on the CPU, as of
+            `_finished`.
         """
         batch = batch_that_fits(self.recipe, stack.size, self._device)
         start = 0
         while start < len(indices):
             chosen = indices[start : start + batch]
             try:
-                result = self._translate_slices(stack, chosen)
+                result = self._translated(stack, chosen)
             except torch.OutOfMemoryError:
                 if batch == 1:
                     raise
@@ -118,17 +202,37 @@ class Translator:
 
     @without_denormals()
     @torch.inference_mode()
-    def _translate_slices(self, stack: SliceStack, indices: Sequence[int]) -> Tensor:
-        images = stack.images(indices).to(self._device)
-        with autocast(self._device):
-            output = self._network(images)[0]
-        output = stack.restore(output.float())
+    def _translated(self, stack: SliceStack, indices: Sequence[int]) -> Tensor:
+        return self._finished(stack.restore(self._output(stack.images(indices)))).cpu()
+
+    @without_denormals()
+    @torch.inference_mode()
+    def _predicted(self, windows: Tensor) -> Tensor:
+        return self._output(windows).cpu()
+
+    def _output(self, images: Tensor) -> Tensor:
+        """What the network makes of images, fp32, on its device."""
+        images = images.to(self._device)
+        # Half precision has 8 bits (bf16): enough to choose a label, and steps of 16 HU of 4000.
+        exact = self.recipe.target.kind == "volume"
+        with full_precision() if exact else autocast(self._device):
+            return self._network(images)[0].float()
+
+    def _finished(self, output: Tensor) -> Tensor:
+        """Of (N, C, rows, columns): channels (uint8, 0 is no label), or values in units, fp32."""
         target = self.recipe.target
         if target.kind == "labels":
-            return channels_of(output).cpu()
+            return channels_of(output)
         assert target.range is not None
         low, high = target.range
-        return (output[:, 0] * (high - low) + low).cpu()
+        return output[:, 0] * (high - low) + low
+
+    def _values(self, finished: Tensor) -> np.ndarray:
+        """The values of an output of what `_finished` gives."""
+        pieces = finished.numpy()
+        if self.recipe.target.kind == "labels":
+            return values_of_channels(pieces, self.recipe)
+        return pieces
 
 
 def channels_of(logits: Tensor) -> Tensor:
