@@ -22,13 +22,20 @@ _MOST_LABELS = 255
 
 def train(options: argparse.Namespace, console: Console) -> int:
     """Train a recipe on a cohort; leaves RUN/model.dtmodel."""
+    from DeepTranslateLib.cli.propose import show_reasons
     from DeepTranslateLib.cohort import read_cohort
+    from DeepTranslateLib.configuration import configured
     from DeepTranslateLib.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
     changes = {name: getattr(options, name) for name in ("seed", "epochs")}
     recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
     cohort = read_cohort(options.cohort)
+    fixed = [f"training.{name}" for name, value in changes.items() if value is not None]
+    with native_silence():
+        proposal = configured(recipe, cohort, options.output, fixed)
+    recipe = proposal.recipe
+    show_reasons(proposal.reasons, console)
     from DeepTranslateLib.engine.run import train as train_run
 
     with training_progress(console, recipe.training.epochs) as sink, stop_signals() as stopped:

@@ -66,7 +66,8 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
     # Before hours of training, not after.
     other = None if options.compare is None else tables.read_results(options.compare)
     runs = options.folds * len(options.seeds or (0,)) * len(options.slices or (0,))
-    with _progress(console, runs, recipe.training.epochs) as sink, stop_signals() as stopped:
+    fixed = () if options.epochs is None else ("training.epochs",)
+    with _progress(console, runs) as sink, stop_signals() as stopped:
         rows = cross_validate(
             recipe,
             cohort,
@@ -78,6 +79,7 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
             jobs=options.jobs,
             sink=sink,
             should_stop=stopped,
+            fixed=fixed,
         )
     compared: list[dict[str, Any]] = []
     if other is not None:
@@ -104,9 +106,7 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
 
 
 @contextmanager
-def _progress(
-    console: Console, runs: int, epochs: int
-) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _progress(console: Console, runs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A listener that shows how far all trainings are."""
     done: dict[tuple[Any, ...], float] = {}
 
@@ -118,8 +118,10 @@ def _progress(
         name = f"{slices}seed {run['seed']}, fold {run['fold']}"
         if kind == "warning":
             console.warn(f"{record['subject']}: {record['message']}")
+        elif kind == "configured":
+            console.say(f"{name}: the recipe was chosen from what this fold learns from")
         elif kind == "epoch":
-            done[key] = (record["epoch"] + 1) / epochs
+            done[key] = (record["epoch"] + 1) / record["epochs"]
         elif kind == "measured":
             done[key] = 1.0
             console.say(f"{name}: measured {', '.join(record['subjects'])}")

@@ -127,6 +127,8 @@ class Handlers:
         initial = None
         if job.initial_model is not None:
             initial = read_model(context.path(job.initial_model))
+        fixed = () if initial is None else ("network",)
+        recipe = _configured(recipe, cohort, context, context.folder, fixed)
         self._translator = None
         from DeepTranslateLib.engine.run import train
 
@@ -159,11 +161,18 @@ class Handlers:
         from DeepTranslateLib.image import ImageError
 
         recipe, cohort = _recipe(job.recipe), _cohort(job.cohort, context)
+        cause: Exception | None = None
+        try:
+            recipe = _configured(recipe, cohort, context)
+        except (CohortError, ImageError, OSError) as error:
+            cause = error  # the check says more
         total = len(cohort.cases)
         context.progress("checking", 0, total)
         faults = check_cohort(
             cohort, recipe, lambda done: context.progress("checking", done, total)
         )
+        if cause is not None and not any(fault.severity == "error" for fault in faults):
+            raise cause
         training = recipe.training
         try:
             split = split_cohort(
@@ -175,7 +184,8 @@ class Handlers:
         return {"faults": to_json(faults), "split": {**split.to_json(), "note": split.note}}
 
     def _estimate(self, job: EstimateJob, context: JobContext) -> dict[str, Any]:
-        recipe, cohort = _recipe(job.recipe), _cohort(job.cohort, context)
+        cohort = _cohort(job.cohort, context)
+        recipe = _configured(_recipe(job.recipe), cohort, context)
         self._translator = None
         from DeepTranslateLib.engine.estimate import estimate
 
@@ -185,10 +195,12 @@ class Handlers:
         import numpy as np
 
         from DeepTranslateLib.atomic import atomic_file
+        from DeepTranslateLib.cohort import cohort_from_lists
         from DeepTranslateLib.image.files import read_image
 
-        recipe = _recipe(job.recipe)
         image, target = (read_image(context.path(p)) for p in (job.image, job.target))
+        cohort = cohort_from_lists([image], [target], ["the slice's"])
+        recipe = _configured(_recipe(job.recipe), cohort, context)
         context.stop_if_asked()
         from DeepTranslateLib.engine.augment_preview import augmented
 
@@ -216,6 +228,26 @@ def _cohort(text: str, context: JobContext) -> Cohort:
     from DeepTranslateLib.cohort import read_cohort
 
     return read_cohort(context.path(text))
+
+
+def _configured(
+    recipe: Recipe,
+    cohort: Cohort,
+    context: JobContext,
+    run: Path | None = None,
+    fixed: tuple[str, ...] = (),
+) -> Recipe:
+    """A recipe that says everything; what was chosen for the cohort is told."""
+    from DeepTranslateLib.configuration import configured
+
+    if recipe.is_configured:
+        return recipe
+    context.progress("measuring the images")
+    proposal = configured(recipe, cohort, run, fixed)
+    Events(sink=context.sink).emit(
+        "configured", recipe=to_json(proposal.recipe), reasons=to_json(proposal.reasons)
+    )
+    return proposal.recipe
 
 
 def _images(job: TranslateJob, recipe: Recipe, context: JobContext) -> list[Image]:

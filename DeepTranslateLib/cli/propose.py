@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import DONE, CommandError
 from DeepTranslateLib.schema import to_json
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.proposal_reasons import Reason
 
 _DESCRIPTION = """Read a cohort once and write a recipe for it, and why each field is as it is in
 RECIPE.reasons.json beside it. Both are there to be read and changed. No file is overwritten. See
@@ -27,10 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def show_reasons(reasons: Sequence[Reason], console: Console) -> None:
+    """Show choices as a table, where there are any."""
+    if reasons:
+        console.table(
+            ["field", "value", "reason"],
+            [[r.field, json.dumps(r.value), r.reason] for r in reasons],
+        )
+
+
 def propose_for_cohort(options: argparse.Namespace, console: Console) -> int:
     """Measure the cohort, write recipe and reasons, show these."""
     from DeepTranslateLib.cohort import read_cohort
     from DeepTranslateLib.cohort.fingerprint import measure_cohort
+    from DeepTranslateLib.cohort.labelnames import named_labels
     from DeepTranslateLib.proposal import propose_recipe, reasons_path, write_proposal
     from DeepTranslateLib.recipe import read_recipe
 
@@ -45,14 +60,11 @@ def propose_for_cohort(options: argparse.Namespace, console: Console) -> int:
     if base is not None and base.noise.kind is not None:
         cohort = cohort.with_clean_targets()
     with native_silence():
-        found = measure_cohort(cohort)
-    proposal = propose_recipe(found, base, path.stem)
+        found, named = measure_cohort(cohort), named_labels(cohort)
+    proposal = propose_recipe(found, base, path.stem, named=named)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = write_proposal(proposal, found, path)
-    console.table(
-        ["field", "value", "reason"],
-        [[r.field, json.dumps(r.value), r.reason] for r in proposal.reasons],
-    )
+    show_reasons(proposal.reasons, console)
     console.say(f"\nRecipe: {path}\nReasons: {beside}")
     console.result(
         {

@@ -91,8 +91,8 @@ def measure_cohort(cohort: Cohort) -> Fingerprint:
     """Read each case once and measure; one case at a time is in memory.
 
     Raises:
-        CohortError: Cases lack targets, targets are partly labels and partly volumes, or do not
-            lie on their image's grid.
+        CohortError: Cases lack targets, targets are partly labels and partly volumes, or targets
+            or masks do not lie on their image's grid.
         ImageError: A file cannot be read.
     """
     cases = [case for case in cohort.cases if case.split != "test"]
@@ -143,6 +143,14 @@ class _Sums:
         shown = _is_known(target) if labels else np.ones(image.shape, dtype=bool)
         self._count_slices(case, stored, shown, labels)
         counted = self._counted(case, stored, image.shape)
+        mask = case.counted("LPS")
+        if mask is not None:
+            if mask.shape != image.shape:
+                raise CohortError(
+                    f"The mask of subject {case.subject} does not lie on its image's grid. "
+                    "Resample it (nearest neighbour) first."
+                )
+            counted &= mask
         if labels:
             self._count_labels(case.subject, image.voxels[counted], target.voxels[counted])
         else:

@@ -20,6 +20,8 @@ _LISTED = 8  # how many values one message lists
 def check_labels(case: Case, slices: _Voxels, recipe: Recipe) -> Iterator[Fault]:
     """Check the values of a label map, slice by slice along the first axis."""
     known = {value for label in recipe.target.labels for value in (label.value, *label.also)}
+    if not recipe.is_configured:  # labels are found, and 255 is left undecided
+        known.update(range(1, 256))
     neutral = {0, recipe.target.ignore}
     counts = [_value_counts(plane) for plane in slices]
     chosen = range(len(slices)) if case.slices is None else sorted(set(case.slices))
@@ -38,7 +40,7 @@ def check_labels(case: Case, slices: _Voxels, recipe: Recipe) -> Iterator[Fault]
             "label_values",
             "error",
             f"The label map holds values that the recipe does not know: {_values(unknown)}. It "
-            f"knows 0 background, {expected}"
+            f"knows 0 background, {expected or 'whole numbers to 255'}"
             + (f", {recipe.target.ignore} ignored." if recipe.target.ignore else "."),
             "The labels were interpolated or are no label map: export them anew, nearest neighbour."
             if fractions

@@ -8,6 +8,7 @@ with more seeds or numbers of slices it adds theirs.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -27,6 +28,7 @@ from DeepTranslateLib.cohort.folds import (
     subject_folds,
     with_fewer_slices,
 )
+from DeepTranslateLib.configuration import configured, with_labels_of
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.device import choose_device
 from DeepTranslateLib.engine.foldprocesses import in_processes
@@ -37,7 +39,7 @@ from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import EventSink
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import Recipe, RecipeError, recipe_from_json
 from DeepTranslateLib.schema import to_json
 
 PLAN_FILE, HELD_OUT_FILE = "plan.json", "held_out.json"
@@ -54,6 +56,8 @@ class FoldRun:
         folder: Of the training.
         device: "auto", "cpu", "cuda" or "mps".
         noise_seed: Of the noise that clean images of held-out subjects receive.
+        fixed: Fields that a recipe which is configured from a cohort keeps, as `configured` takes
+            them.
     """
 
     recipe: Recipe
@@ -62,6 +66,7 @@ class FoldRun:
     folder: Path
     device: str
     noise_seed: int
+    fixed: tuple[str, ...] = ()
 
     @property
     def is_measured(self) -> bool:
@@ -87,10 +92,13 @@ def cross_validate(
     jobs: int = 1,
     sink: EventSink | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    fixed: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Train each fold and measure its held-out subjects; go on where the folder holds a part.
 
     The folds are drawn by the recipe's seed and are the same for all seeds and numbers of slices.
+    A recipe that is configured from a cohort is configured anew for each fold, from what the fold
+    learns from; only the labels are those of the whole cohort.
 
     Args:
         recipe: What to train.
@@ -103,6 +111,8 @@ def cross_validate(
         jobs: Folds at a time, each in a process of its own if more than one.
         sink: Called with each event; those of trainings have `slices`, `seed` and `fold`, too.
         should_stop: Asked after each step.
+        fixed: Fields such as "training.epochs" that a recipe which is configured from a cohort
+            keeps, also at their defaults.
 
     Returns:
         The rows of `engine.heldout.measure_held_out` with `slices_learnt`, `seed` and `fold`.
@@ -117,10 +127,13 @@ def cross_validate(
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
     divided = subject_folds(cohort, folds, recipe.training.seed)
+    recipe = with_labels_of(recipe, cohort)
     _check(cohort, recipe)
-    for count in slices or ():
+    if slices:
         for fold in divided:
-            with_fewer_slices(fold.learning, count, recipe)
+            chosen = configured(recipe, fold.learning, fixed=fixed).recipe
+            for count in slices:
+                with_fewer_slices(fold.learning, count, chosen)
     _keep_plan(folder / PLAN_FILE, recipe, divided)
     runs = [
         FoldRun(
@@ -130,6 +143,7 @@ def cross_validate(
             folder / _place(count, seed, fold),
             device,
             recipe.training.seed,
+            tuple(fixed),
         )
         for count in slices or (None,)
         for seed in (seeds if seeds is not None else (recipe.training.seed,))
@@ -155,9 +169,7 @@ def run_fold(
         if sink is not None:
             sink({**record, "run": run.about})
 
-    learning = run.fold.learning
-    if run.slices is not None:
-        learning = with_fewer_slices(learning, run.slices, run.recipe, run.recipe.training.seed)
+    run, learning = _learning(run, pass_on)
     model = train(run.recipe, learning, run.folder, run.device, pass_on, should_stop)
     pass_on({"event": "measuring", "subjects": list(run.fold.held_out)})
     cache = run.folder / "cache"
@@ -179,6 +191,22 @@ def run_fold(
             encoding="utf-8",
         )
     pass_on({"event": "measured", "subjects": list(run.fold.held_out)})
+
+
+def _learning(run: FoldRun, sink: EventSink) -> tuple[FoldRun, Cohort]:
+    """The run with a recipe that says everything, and what it learns from."""
+    recipe, fixed, learning = run.recipe, run.fixed, run.fold.learning
+    if run.slices is not None:
+        # Slices are counted in the plane that all of them suggest.
+        chosen = configured(recipe, learning, fixed=fixed).recipe
+        recipe = dataclasses.replace(recipe, sampling=chosen.sampling)
+        fixed = (*fixed, "sampling")
+        learning = with_fewer_slices(learning, run.slices, chosen, recipe.training.seed)
+    if recipe.is_configured:
+        return run, learning
+    proposal = configured(recipe, learning, run.folder, fixed)
+    sink({"event": "configured", "reasons": to_json(proposal.reasons)})
+    return dataclasses.replace(run, recipe=proposal.recipe), learning
 
 
 def read_rows(run: FoldRun) -> list[dict[str, Any]]:
@@ -230,6 +258,7 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
             "folds": "division into folds",
             "cases": "images, labels or masks",
         }
+        before["recipe"] = _spelled_out(before.get("recipe"))
         other = [name for key, name in what.items() if before.get(key) != plan[key]]
         if other:
             raise TrainingError(
@@ -240,6 +269,14 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
+
+
+def _spelled_out(recipe: Any) -> Any:
+    """A recipe's JSON with the fields that were not there when it was written."""
+    try:
+        return to_json(recipe_from_json(recipe))
+    except RecipeError:
+        return recipe
 
 
 def _digest(case: Case) -> str:

@@ -153,3 +153,18 @@ def test_what_was_not_decided_is_no_tissue():
     assert list(found.labels) == ["3", "7", "255"]
     assert found.foreground == measure_cohort(plain).foreground
     assert found.label_quartiles == measure_cohort(plain).label_quartiles
+
+
+def test_what_a_mask_leaves_out_is_not_measured():
+    plain = cohort(1)
+    (case,) = plain.cases
+    voxels = np.zeros(case.read_image().shape, np.uint8)
+    voxels[2, 8:14, 6:14] = 1
+    mask = Image(voxels, case.read_image().affine)
+    found = measure_cohort(
+        cohort_from_lists([case.image], [case.target], ["s0"], masks=[stored_as(mask, "SAR")])
+    )
+    assert found.labels == {"3": pytest.approx(44 / 48), "7": pytest.approx(4 / 48)}
+    smaller = Image(voxels[:3], case.read_image().affine)
+    with pytest.raises(CohortError, match="mask of subject s0 does not lie on its image's grid"):
+        measure_cohort(cohort_from_lists([case.image], [case.target], ["s0"], masks=[smaller]))

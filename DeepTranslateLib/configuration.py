@@ -1,0 +1,117 @@
+"""A recipe that is configured from a cohort: what it leaves open is chosen before it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from DeepTranslateLib.cohort import Cohort, CohortError
+from DeepTranslateLib.cohort.check import check_cohort, faults_table
+from DeepTranslateLib.cohort.fingerprint import Fingerprint, measure_cohort
+from DeepTranslateLib.cohort.labelnames import named_labels
+from DeepTranslateLib.image import ImageError
+from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_reasons
+from DeepTranslateLib.proposal_reasons import Reason, Reasons
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
+from DeepTranslateLib.runfolder import RECIPE_FILE, RunError
+from DeepTranslateLib.schema import SchemaError, from_json, read_json
+
+# What may change when a training goes on.
+_CHANGEABLE = ("epochs", "patience", "keep_every")
+
+
+def configured(
+    recipe: Recipe,
+    cohort: Cohort,
+    folder: str | Path | None = None,
+    fixed: Collection[str] = (),
+) -> Proposal:
+    """A recipe that says everything, with a reason for each choice that was made for it.
+
+    One that is written out comes back as it is, without reasons. One that is configured from a
+    cohort is proposed from the cases that are not named "test". In a run folder the reasons are
+    written, to lie beside the recipe that the training writes; where a training lies, which is
+    going on, its recipe is the answer.
+
+    Args:
+        recipe: Written out, or to be configured.
+        cohort: To measure.
+        folder: Of the run; None: nothing is read or written.
+        fixed: Fields such as "training.epochs", or parts such as "network", that stay as the
+            recipe has them, also where they are at their defaults.
+
+    Raises:
+        CohortError: The cohort has faults, or there is nothing to choose from.
+        RecipeError: What the recipe says does not go together with what was chosen.
+        RunError: The folder holds a training of another recipe.
+        OSError: The folder cannot be written.
+    """
+    if recipe.is_configured:
+        return Proposal(recipe, ())
+    if folder is not None and (Path(folder) / RECIPE_FILE).is_file():
+        return _going_on(recipe, Path(folder), fixed)
+    found = _measured(cohort, recipe)
+    proposal = propose_recipe(found, recipe, named=named_labels(cohort), fixed=fixed)
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_reasons(proposal, found, Path(folder) / RECIPE_FILE, recipe)
+    return proposal
+
+
+def with_labels_of(recipe: Recipe, cohort: Cohort) -> Recipe:
+    """A recipe that is configured from a cohort, with the labels of that cohort and still open.
+
+    So the parts of a cohort that are trained on apart all learn the same labels.
+
+    Raises:
+        CohortError: The cohort has faults, or there is no label.
+    """
+    if recipe.is_configured:
+        return recipe
+    return dataclasses.replace(recipe, target=configured(recipe, cohort).recipe.target)
+
+
+def _measured(cohort: Cohort, recipe: Recipe) -> Fingerprint:
+    if recipe.is_denoising:
+        cohort = cohort.with_clean_targets()
+    try:
+        return measure_cohort(cohort)
+    except (CohortError, ImageError, OSError):
+        # All that is wrong says more than the first.
+        faults = check_cohort(cohort, recipe)
+        if not any(fault.severity == "error" for fault in faults):
+            raise
+        raise CohortError(
+            f"The cohort has faults; nothing was measured.\n{faults_table(faults)}"
+        ) from None
+
+
+def _going_on(recipe: Recipe, folder: Path, fixed: Collection[str]) -> Proposal:
+    """The recipe of a run that was configured from this one."""
+    path = reasons_path(folder / RECIPE_FILE)
+    try:
+        content = read_json(path, "reasons")
+        before = recipe_from_json(content["base"])
+        reasons = tuple(from_json(Reason, item) for item in content["reasons"])
+        used = read_recipe(folder / RECIPE_FILE)
+    except (OSError, SchemaError, KeyError, TypeError):
+        before, reasons, used = None, (), recipe
+    if before is None or _essence(before) != _essence(recipe):
+        raise RunError(
+            f"{folder} holds a training that was not configured from the recipe '{recipe.name}' "
+            "as it is now. Give a new folder, or the recipe that it was begun with."
+        )
+    given = Reasons(recipe, fixed)
+    changes: dict[str, Any] = {
+        name: getattr(recipe.training, name)
+        for name in _CHANGEABLE
+        if given.keeps(f"training.{name}")
+    }
+    return Proposal(used.with_training(**changes), reasons)
+
+
+def _essence(recipe: Recipe) -> Recipe:
+    training = dataclasses.replace(recipe.training, epochs=1, patience=None, keep_every=None)
+    return dataclasses.replace(recipe, training=training)
