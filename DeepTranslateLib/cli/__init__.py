@@ -18,7 +18,9 @@ from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
 from DeepTranslateLib.cli.failures import STOPPED, explain
 from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
+from DeepTranslateLib.cli.prepare import add_arguments as add_prepare_arguments
 from DeepTranslateLib.cli.propose import add_arguments as add_propose_arguments
+from DeepTranslateLib.cli.register import add_arguments as add_register_arguments
 
 EXIT_CODES = """exit codes:
   0  done
@@ -166,6 +168,22 @@ def parser() -> argparse.ArgumentParser:
             "add-noise",
             parents=[common],
             help="add noise to an image, as of a lower dose or a weaker signal",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    add_register_arguments(
+        commands.add_parser(
+            "register",
+            parents=[common],
+            help="bring one image onto another's grid, and outputs back",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    add_prepare_arguments(
+        commands.add_parser(
+            "prepare",
+            parents=[common],
+            help="register a cohort's images, remove tables, bring to a common spacing",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     )

@@ -121,6 +121,20 @@ def add_noise(options: argparse.Namespace, console: Console) -> int:
     return add_noise_to_file(options, console)
 
 
+def register(options: argparse.Namespace, console: Console) -> int:
+    """Bring one image onto another's grid, or an output back."""
+    from DeepTranslateLib.cli.register import register_files
+
+    return register_files(options, console)
+
+
+def prepare(options: argparse.Namespace, console: Console) -> int:
+    """Register a cohort's images, remove tables, bring to a common spacing."""
+    from DeepTranslateLib.cli.prepare import prepare_cohort
+
+    return prepare_cohort(options, console)
+
+
 def recipes(options: argparse.Namespace, console: Console) -> int:
     """List the built-in recipes."""
     from DeepTranslateLib.recipe import builtin_recipes, read_recipe

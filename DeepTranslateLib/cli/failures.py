@@ -32,7 +32,7 @@ def explain(error: BaseException) -> tuple[str, int]:
             "to install it; in Slicer the panel installs it.",
             MISSING,
         )
-    if "DeviceError" in names:
+    if names & {"DeviceError", "MissingPackageError"}:
         return str(error), MISSING
     if "TrainingError" in names:
         return str(error), DIVERGED

@@ -78,6 +78,11 @@ def affine_from_lps(lps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return _LPS_FROM_RAS @ lps
 
 
+def other_world(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return a (4, 4) matrix between positions in RAS as one between positions in LPS, or back."""
+    return _LPS_FROM_RAS @ matrix @ _LPS_FROM_RAS
+
+
 def sitk_geometry(
     affine: npt.NDArray[np.float64],
 ) -> tuple[list[float], list[float], list[float]]:
