@@ -121,6 +121,12 @@ def parser() -> argparse.ArgumentParser:
     statistics.add_argument(
         "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
     )
+    translate.add_argument(
+        "--memory-limit",
+        type=_gigabytes,
+        metavar="GB",
+        help="most memory to take, volume and output among it; default: what patches need at once",
+    )
 
     evaluate = commands.add_parser(
         "evaluate", parents=[common], help="compare a translated image with its reference"
@@ -286,3 +292,13 @@ def _table(text: str) -> Path:
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise argparse.ArgumentTypeError(f"expected a table named *.csv or *.tsv, found '{text}'")
     return path
+def _gigabytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected gigabytes above 0, found '{text}'")
+    return value
+
+

@@ -43,7 +43,8 @@ def translate_all(options: argparse.Namespace, console: Console) -> int:
         from DeepTranslateLib.engine.device import choose_device
         from DeepTranslateLib.engine.translation import Translator
 
-        translator = Translator.from_model(model, choose_device(options.device))
+        limit = None if options.memory_limit is None else int(options.memory_limit * 2**30)
+        translator = Translator.from_model(model, choose_device(options.device), limit)
         options.output.mkdir(parents=True, exist_ok=True)
         return _translate_each(sources, model, translator, tables, options, console)
 

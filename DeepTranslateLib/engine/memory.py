@@ -32,6 +32,20 @@ class MemoryLimitError(RuntimeError):
     """A memory limit is too low for what was asked."""
 
 
+def refuse_above(limit: int, needed: float) -> None:
+    """Refuse to translate what needs more bytes than the limit.
+
+    Raises:
+        MemoryLimitError: With both numbers.
+    """
+    if needed > limit:
+        raise MemoryLimitError(
+            f"Translating this volume takes at least {needed / 2**30:.2f} GB of memory, its input "
+            f"and output among them, and the limit is {limit / 2**30:.2f} GB. Give a higher limit, "
+            "or use a model of smaller patches if it has patches."
+        )
+
+
 def resident_memory() -> int:
     """Bytes of the machine's memory that this process holds now."""
     if sys.platform == "win32":

@@ -18,6 +18,7 @@ from DeepTranslateLib.engine.device import (
     place,
     without_denormals,
 )
+from DeepTranslateLib.engine.memory import refuse_above, resident_memory
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack, values_of_channels
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
@@ -84,7 +85,7 @@ class Translator:
             in the recipe's units. What the body crop left out is background, or the lowest value.
 
         Raises:
-            MemoryLimitError: The memory limit is too low for even the thinnest slab.
+            MemoryLimitError: The memory limit is too low for this volume.
         """
         output = self.translate_stack(self._stack(image), progress=progress)
         upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
@@ -130,6 +131,8 @@ class Translator:
         tell = progress if progress is not None else lambda done, total: None
         if isinstance(stack, VolumeStack):
             return self._translate_volume(stack, chosen, tell)
+        if self._memory_limit is not None:
+            refuse_above(self._memory_limit, resident_memory() + self._bytes(len(chosen), stack))
         output = self._empty(len(chosen), stack)
         places = iter(output)
         done = 0
@@ -149,7 +152,6 @@ class Translator:
         self, stack: VolumeStack, indices: Sequence[int], progress: Progress
     ) -> np.ndarray:
         wanted = sorted(set(indices))
-        itemsize = 1 if self.recipe.target.kind == "labels" else 4
         assert self.recipe.sampling.patch is not None
         translation = VolumeTranslation(
             stack,
@@ -157,7 +159,7 @@ class Translator:
             self._predicted,
             batch_that_fits(self.recipe, self.recipe.sampling.patch, self._device),
             self._memory_limit,
-            reserved=len(indices) * math.prod(stack.slices.shape[1:]) * itemsize,
+            reserved=self._bytes(len(indices), stack.slices),
         )
         output = self._empty(len(wanted), stack.slices)
         places = {index: place for place, index in enumerate(wanted)}
@@ -175,6 +177,11 @@ class Translator:
             return np.zeros(shape, dtype=np.uint8)
         assert self.recipe.target.range is not None
         return np.full(shape, self.recipe.target.range[0], dtype=np.float32)
+
+    def _bytes(self, count: int, stack: SliceStack) -> int:
+        """Of what `_empty` gives."""
+        itemsize = 1 if self.recipe.target.kind == "labels" else 4
+        return count * math.prod(stack.shape[1:]) * itemsize
 
     def _slices(
         self, stack: SliceStack, indices: Sequence[int]

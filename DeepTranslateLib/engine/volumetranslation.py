@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from DeepTranslateLib.engine.memory import (
-    MemoryLimitError,
     MemoryPeak,
     memory_use,
+    refuse_above,
     resident_memory,
 )
 from DeepTranslateLib.engine.resampling import LinearAxis
@@ -135,13 +135,8 @@ class VolumeTranslation:
         most = self._height
         while most > 1 and self._bytes_of(most) > free:
             most -= 1
-        if self._bytes_of(most) > free and limit is not None:
-            needed = limit + self._bytes_of(most) - free
-            raise MemoryLimitError(
-                f"Translating this volume takes at least {needed / 2**30:.2f} GB of memory, its "
-                f"input and output among them, and the limit is {limit / 2**30:.2f} GB. Give a "
-                "higher limit, or use a model with smaller patches."
-            )
+        if limit is not None:
+            refuse_above(limit, limit + self._bytes_of(most) - free)
         count = math.ceil(self._height / most)
         ends = [round(self._height * n / count) for n in range(count + 1)]
         return list(pairwise(ends))

@@ -16,7 +16,7 @@ from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.model import Card, write_model
 from DeepTranslateLib.phantom import torso
-from DeepTranslateLib.recipe import read_recipe, recipe_from_json
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
 
 
@@ -41,7 +41,11 @@ def untrained_model(path: Path) -> Path:
     """A model file of ct-body-composition with random weights, for time and memory only."""
     content = to_json(read_recipe("ct-body-composition"))
     content["preprocessing"]["spacing"] = None
-    recipe = recipe_from_json(content)
+    return model_with_random_weights(path, recipe_from_json(content))
+
+
+def model_with_random_weights(path: Path, recipe: Recipe) -> Path:
+    """A model file of any recipe that says everything."""
     torch.manual_seed(0)
     weights = build_network(recipe).state_dict()
     card = Card(

@@ -180,6 +180,7 @@ def test_the_module_is_the_command(tmp_path):
         (["train", "--recipe", "r", "--cohort", "c", "--output", "o", "--epochs", "x"], "from 1"),
         (["translate", "--model", "m", "--output", "o", "--device", "tpu", "a"], "'tpu'"),
         (["translate", "--model", "m", "--output", "o", "--format", "jpg", "a"], "'jpg'"),
+        (["translate", "--model", "m", "--output", "o", "--memory-limit", "0", "a"], "above 0"),
         (["statistics", "--image", "i", "--labels", "l", "--output", "t.xls"], "*.csv or *.tsv"),
     ],
 )
@@ -330,6 +331,19 @@ def test_an_output_folder_that_cannot_be_created(place, output, capfd):
             pytest.skip("no folder here that nobody may write to")
     assert output in fails(capfd, 3, "translate", *model, "--output", output, "b.nrrd")
     assert (place / "a.nrrd").read_bytes() == before
+
+
+def test_a_memory_limit_is_kept_or_the_volume_refused_with_what_it_takes(place, capfd):
+    model = ["--model", "labels.dtmodel"]
+    assert run("translate", *model, "--output", "free", "a.nrrd") == 0
+    assert run("translate", *model, "--output", "out", "--memory-limit", "64", "a.nrrd") == 0
+    assert Path("free/a_labels.nrrd").read_bytes() == Path("out/a_labels.nrrd").read_bytes()
+    capfd.readouterr()
+    limited = ["translate", *model, "--output", "low", "--memory-limit", "0.01", "a.nrrd"]
+    message = fails(capfd, 3, *limited)
+    assert "takes at least" in message
+    assert "limit is 0.01 GB" in message
+    assert not Path("low/a_labels.nrrd").exists()
 
 
 # translate: which inputs
