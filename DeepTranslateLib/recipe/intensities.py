@@ -6,7 +6,7 @@ import itertools
 
 from DeepTranslateLib.recipe.error import RecipeError
 
-STANDARDISATIONS = ("none", "percentiles", "histogram")
+STANDARDISATIONS = ("none", "median", "percentiles", "histogram")
 MASKS = ("none", "body", "brain")
 # Percentiles of the foreground that become 0 and 1, and the deciles between them that standard
 # landmarks are learnt for (Nyul, Udupa & Zhang 2000).

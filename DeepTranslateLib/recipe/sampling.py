@@ -75,8 +75,9 @@ class Preprocessing:
     fixed size, kept to within the same tolerance. `slice_spacing`, the distance of slices, follows
     the same rules; only patches have one.
 
-    `standardisation` maps the 1st and 99th percentile of the patient's intensities to 0 and 1
-    ("percentiles"), and their deciles to `landmarks` of the cohort ("histogram").
+    `standardisation` divides intensities by the median of the patient's ("median", which does not
+    depend on how much scalp or fat is in the image), maps their 1st and 99th percentile to 0 and 1
+    ("percentiles"), and their deciles to `landmarks` of the cohort, too ("histogram").
     """
 
     window: tuple[float, float] | None = limits(

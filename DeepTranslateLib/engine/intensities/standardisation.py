@@ -41,19 +41,28 @@ def foreground_scale(
 ) -> Scale:
     """The map of one volume's intensities onto the standard scale.
 
-    "percentiles" maps the 1st and 99th percentile of the foreground to 0 and 1; "histogram" the
+    "median" leaves 0 and maps the median of the foreground to 1. "percentiles" maps the 1st and 99th percentile of the foreground to 0 and 1; "histogram" the
     deciles between them, too, to their landmarks (Nyul & Udupa 1999, doi:10.1002/
     (SICI)1522-2594(199912)42:6<1072::AID-MRM11>3.0.CO;2-M; deciles as in Nyul, Udupa & Zhang
     2000, doi:10.1109/42.836373). Without landmarks they are the volume's own.
 
     Args:
         values: Of the foreground, any shape.
-        standardisation: "percentiles" or "histogram".
+        standardisation: "median", "percentiles" or "histogram".
         landmarks: Standard values of `LEVELS`.
 
     Raises:
-        ImageError: The foreground is empty or has one intensity.
+        ImageError: The foreground is empty or has one intensity, or a median of 0 or less.
     """
+    if standardisation == "median":
+        _percentiles(values, ENDS)
+        middle = float(np.median(np.asarray(values)))
+        if middle <= 0:
+            raise ImageError(
+                "Intensities cannot be divided by their median: expected the magnitudes of an MR, "
+                f"found a median of {middle:g}. Set the recipe's standardisation to 'percentiles'."
+            )
+        return Scale((0.0, middle), (0.0, 1.0))
     if standardisation == "histogram" and landmarks is not None:
         return Scale(_percentiles(values, LEVELS), landmarks)
     return Scale(_percentiles(values, ENDS), (0.0, 1.0))
