@@ -41,8 +41,9 @@ def foreground_scale(
 ) -> Scale:
     """The map of one volume's intensities onto the standard scale.
 
-    "median" leaves 0 and maps the median of the foreground to 1. "percentiles" maps the 1st and 99th percentile of the foreground to 0 and 1; "histogram" the
-    deciles between them, too, to their landmarks (Nyul & Udupa 1999, doi:10.1002/
+    "median" leaves 0 and maps the median of the foreground to 1. "percentiles" maps the 1st and
+    99th percentile of the foreground to 0 and 1; "histogram" the deciles between them, too, to
+    their landmarks (Nyul & Udupa 1999, doi:10.1002/
     (SICI)1522-2594(199912)42:6<1072::AID-MRM11>3.0.CO;2-M; deciles as in Nyul, Udupa & Zhang
     2000, doi:10.1109/42.836373). Without landmarks they are the volume's own.
 
