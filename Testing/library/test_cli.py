@@ -781,7 +781,7 @@ def test_doctor_on_this_machine(capfd):
 
 
 def test_doctor_knows_what_the_package_needs():
-    wanted = {"": {}, "report": {}}
+    wanted = {"": {}, "report": {}, "registration": {}}
     for text in importlib.metadata.requires("DeepTranslateLib"):
         extra = re.search(r'extra == "(\w+)"', text)
         part = extra[1] if extra else ""
@@ -790,6 +790,7 @@ def test_doctor_knows_what_the_package_needs():
             wanted[part][name] = minimum
     assert wanted[""] == {**doctor.NEEDED, **doctor.FOR_TERMINAL}
     assert wanted["report"] == doctor.FOR_REPORT
+    assert wanted["registration"] == doctor.FOR_REGISTRATION
 
 
 def test_doctor_says_what_to_install(monkeypatch, capfd):
