@@ -16,6 +16,7 @@ from typing import Any
 import DeepTranslateLib
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
+from DeepTranslateLib.cli.export import add_arguments as add_export_arguments
 from DeepTranslateLib.cli.failures import STOPPED, explain
 from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
 from DeepTranslateLib.cli.prepare import add_arguments as add_prepare_arguments
@@ -85,6 +86,23 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--seed", type=_not_negative, metavar="N", help="default: the recipe's")
     train.add_argument("--epochs", type=_positive, metavar="N", help="default: the recipe's")
+    train.add_argument(
+        "--keep-every",
+        type=_positive,
+        metavar="N",
+        help="keep the weights of every Nth epoch, for 'export'; default: the recipe's",
+    )
+    train.add_argument(
+        "--initial",
+        type=Path,
+        metavar="MODEL",
+        help="a .dtmodel whose weights are the first; its network must be the recipe's",
+    )
+    train.add_argument(
+        "--transfer",
+        action="store_true",
+        help="with --initial: inputs and outputs may be others; layers that do not fit start anew",
+    )
 
     translate = commands.add_parser(
         "translate", parents=[common, device], help="apply a model to volumes"
@@ -159,6 +177,11 @@ def parser() -> argparse.ArgumentParser:
             parents=[common, device],
             help="train and measure with each subject held out once, beside a trivial baseline",
             formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+    add_export_arguments(
+        commands.add_parser(
+            "export", parents=[common], help="make a model of an epoch that a training kept"
         )
     )
     add_propose_arguments(

@@ -25,10 +25,14 @@ def train(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.cli.propose import show_reasons
     from DeepTranslateLib.cohort import read_cohort
     from DeepTranslateLib.configuration import configured
+    from DeepTranslateLib.model import read_model
     from DeepTranslateLib.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
-    changes = {name: getattr(options, name) for name in ("seed", "epochs")}
+    if options.transfer and options.initial is None:
+        raise CommandError("--transfer says how to start from a model. Give one with --initial.")
+    initial = None if options.initial is None else read_model(options.initial)
+    changes = {name: getattr(options, name) for name in ("seed", "epochs", "keep_every")}
     recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
     cohort = read_cohort(options.cohort)
     fixed = [f"training.{name}" for name, value in changes.items() if value is not None]
@@ -40,7 +44,14 @@ def train(options: argparse.Namespace, console: Console) -> int:
 
     with training_progress(console, recipe.training.epochs) as sink, stop_signals() as stopped:
         model = train_run(
-            recipe, cohort, options.output, options.device, sink=sink, should_stop=stopped
+            recipe,
+            cohort,
+            options.output,
+            options.device,
+            sink=sink,
+            should_stop=stopped,
+            initial=initial,
+            transfer=options.transfer,
         )
     console.say(f"\nModel: {model.path} (epoch {model.card.epoch})")
     dice = model.card.metrics["validation"].get("dice", {})
@@ -105,6 +116,13 @@ def cross_validate(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.cli.crossvalidate import cross_validate_cohort
 
     return cross_validate_cohort(options, console)
+
+
+def export(options: argparse.Namespace, console: Console) -> int:
+    """Make a model of an epoch that a training kept."""
+    from DeepTranslateLib.cli.export import export_epoch
+
+    return export_epoch(options, console)
 
 
 def propose(options: argparse.Namespace, console: Console) -> int:
@@ -234,6 +252,9 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
         kind = record["event"]
         if kind == "split" and record["note"]:
             console.say(record["note"])
+        elif kind == "started_from_model":
+            anew = f"; anew: {', '.join(record['fresh'])}" if record["fresh"] else ""
+            console.say(f"Starting from the model '{record['name']}'{anew}.")
         elif kind == "warning":
             console.warn(f"{record['subject']}: {record['message']}")
         elif kind == "training_started":

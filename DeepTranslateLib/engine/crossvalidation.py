@@ -124,6 +124,12 @@ def cross_validate(
     """
     folder = Path(folder)
     choose_device(device)
+    if recipe.training.frozen != "none":
+        raise TrainingError(
+            f"The recipe '{recipe.name}' freezes its {recipe.training.frozen}, and a "
+            "cross-validation starts from no model, which might have seen those it is measured "
+            "on. Set training.frozen to 'none'."
+        )
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
     divided = subject_folds(cohort, folds, recipe.training.seed)

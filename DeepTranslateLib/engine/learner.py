@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
 from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, as_batch, collate
 from DeepTranslateLib.engine.device import autocast
+from DeepTranslateLib.engine.freezing import freeze
 from DeepTranslateLib.engine.methods import build_method
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
@@ -28,10 +29,12 @@ class InitialWeights:
     Attributes:
         weights: Of the translating network; they must fit.
         origin: The `name` of the model they are from and their `weights_sha256`.
+        fresh: Names of the network's tensors that start anew; all others are in the weights.
     """
 
     weights: Mapping[str, Tensor]
     origin: dict[str, str]
+    fresh: tuple[str, ...] = ()
 
 
 class Learner:
@@ -52,7 +55,7 @@ class Learner:
         self._method = build_method(recipe, device)
         translator = self._method.networks[self._method.translator]
         if initial is not None:
-            translator.load_state_dict(initial.weights)
+            translator.load_state_dict(initial.weights, strict=not initial.fresh)
         decay = recipe.training.ema
         self._average = (
             AveragedModel(translator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
@@ -77,6 +80,7 @@ class Learner:
                 group["lr"] = rate
         for network in self._method.networks.values():
             network.train()
+        freeze(self._method.networks[self._method.translator], self._recipe, epoch)
 
     def step(self, slices: Sequence[LabelledSlice], random: np.random.Generator) -> float:
         """Learn from one batch of slices, augmented; returns the loss.

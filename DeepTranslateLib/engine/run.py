@@ -24,14 +24,19 @@ from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, place
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.export import write_weights
-from DeepTranslateLib.engine.finetuning import initial_spacing, initial_weights
+from DeepTranslateLib.engine.finetuning import (
+    initial_spacing,
+    initial_weights,
+    layers_of,
+    transferred_weights,
+)
 from DeepTranslateLib.engine.intensities import taken_landmarks, with_landmarks
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.preprocessing import resolve_spacing
 from DeepTranslateLib.engine.previews import Previews
-from DeepTranslateLib.engine.training import Trainer
+from DeepTranslateLib.engine.training import Trainer, TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.jobs import FINISH_FILE, STOP_FILE, Events, EventSink
 from DeepTranslateLib.model import Model, read_model
@@ -54,6 +59,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
     initial: Model | None = None,
+    transfer: bool = False,
 ) -> Model:
     """Train a recipe on a cohort, or go on with the training that the folder holds.
 
@@ -73,6 +79,8 @@ def train(
         initial: A model to start from, whose network has the shape of the recipe's. A pixel size
             of "auto" is then the model's, where both see the same plane. A run that goes on needs
             it no longer, and takes no other.
+        transfer: The recipe's inputs or outputs may be others than the initial model's; layers
+            that do not fit start anew.
 
     Returns:
         The model at the best validation, `folder/model.dtmodel`.
@@ -89,7 +97,15 @@ def train(
     recipe.refuse_if_open()
     folder = Path(folder)
     torch_device = choose_device(device)
-    start = None if initial is None else initial_weights(initial, recipe)
+    start = None
+    if initial is not None:
+        start = (transferred_weights if transfer else initial_weights)(initial, recipe)
+    elif recipe.training.frozen != "none" and not (folder / LAST_CHECKPOINT).is_file():
+        raise TrainingError(
+            f"The recipe '{recipe.name}' freezes its {recipe.training.frozen}, which would stay "
+            "as it is drawn at random. Give a model to start from, or set training.frozen to "
+            "'none'."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return _train(
@@ -132,6 +148,7 @@ def _train(
     validation = noisy_selections(split.validation, recipe, cache / "noisy")
     training_set = SliceSet(split.training, recipe, cache)
     validation_set = SliceSet(validation, recipe, cache / "validation")
+    begins = not (folder / LAST_CHECKPOINT).is_file()
     trainer = Trainer(
         recipe,
         training_set,
@@ -151,6 +168,8 @@ def _train(
     # Not before the trainer has accepted the folder's checkpoint as one of this run.
     write_recipe(recipe, folder / RECIPE_FILE)
     _write_cohort(split, about, folder / COHORT_FILE)
+    if begins and start is not None:
+        events.emit("started_from_model", **start.origin, fresh=list(layers_of(start.fresh)))
     weights = trainer.run()
     network = build_network(recipe)
     network.load_state_dict(weights)

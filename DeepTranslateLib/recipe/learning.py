@@ -143,4 +143,19 @@ class Training:
     keep_every: int | None = limits(
         None, minimum=1, help="Weights of every so many epochs are kept, to make models from."
     )
+    frozen: str = limits(
+        "none",
+        choices=("none", "encoder"),
+        help="What keeps the initial model's weights: with the encoder the decoder alone learns.",
+    )
+    frozen_epochs: int | None = limits(
+        None, minimum=1, help="Epochs after which what is frozen learns, too; null: never."
+    )
     seed: int = limits(0, minimum=0, maximum=2**31 - 1)
+
+    def validate(self, path: str) -> None:
+        """Refuse a time for which nothing is frozen."""
+        if self.frozen == "none" and self.frozen_epochs is not None:
+            raise RecipeError(
+                f"{path}.frozen_epochs", "nothing is frozen; use null, or set training.frozen."
+            )

@@ -16,6 +16,8 @@ _LEVELS = {
     "swinunetr": (5, 5),
     "restormer": (2, 8),
 }
+# Those of a part that reads the image and a part that writes the output.
+WITH_ENCODER = ("unet", "dynunet", "basicunet", "segresnet")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from DeepTranslateLib.recipe.learning import (
     Optimizer,
     Training,
 )
-from DeepTranslateLib.recipe.network import Network
+from DeepTranslateLib.recipe.network import WITH_ENCODER, Network
 from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
 from DeepTranslateLib.schema import SchemaError, from_json, limits, to_json
 
@@ -84,6 +84,12 @@ class Recipe:
                 f"{self.optimizer.warmup_epochs}.",
             )
         self._validate_monitor(f"{path}.training.monitor")
+        if self.training.frozen == "encoder" and self.network.name not in WITH_ENCODER:
+            raise RecipeError(
+                f"{path}.training.frozen",
+                f"a {self.network.name} has no encoder that can be frozen. Possible with "
+                f"{', '.join(WITH_ENCODER)}.",
+            )
         if self.augmentation.windowed_kinds and self.preprocessing.window is None:
             raise RecipeError(
                 f"{path}.preprocessing.window",

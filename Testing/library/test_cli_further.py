@@ -1,0 +1,102 @@
+"""Training further from the command line, and models of any epoch that was kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_samples import blobs, labels_recipe, lps_affine
+from safetensors.torch import load
+
+from DeepTranslateLib.cli import main
+from DeepTranslateLib.engine.checkpoint import load_state
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.files import write_image
+from DeepTranslateLib.model import read_model
+from DeepTranslateLib.recipe import write_recipe
+from DeepTranslateLib.runfolder import kept_checkpoint, read_run
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cohort of three with one label, and recipes with one and with two."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(3):
+        voxels, labels = blobs(seed)
+        folder = tmp_path / "cohort" / f"s{seed}"
+        folder.mkdir(parents=True)
+        write_image(Image(voxels, lps_affine()), folder / "image.nrrd")
+        write_image(Image(np.where(labels == 20, 0, labels), lps_affine()), folder / "labels.nrrd")
+    for labels in (1, 2):
+        recipe = labels_recipe(labels, training={"epochs": 3, "validation_fraction": 0.3})
+        write_recipe(recipe, tmp_path / f"{labels}.json")
+    return tmp_path
+
+
+def train(recipe: str, output: str, *options: object) -> int:
+    return run("train", "--recipe", recipe, "--cohort", "cohort", "--output", output,
+               "--device", "cpu", *options)  # fmt: skip
+
+
+def results(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_any_kept_epoch_becomes_a_model_and_the_best_where_none_is_named(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train("1.json", "run", "--keep-every", 2) == 0
+    state = read_run("run")
+    assert state.recipe.training.keep_every == 2
+    assert set(state.saved_epochs) == {2, state.best_epoch}
+    capfd.readouterr()
+    assert run("export", "--run", "run", "--epoch", 2, "--output", "new/two.dtmodel", "--json") == 0
+    (result,) = results(capfd)
+    assert (result["epoch"], result["saved_epochs"]) == (2, list(state.saved_epochs))
+    weights = load(read_model(place / "new" / "two.dtmodel").weights())
+    kept = load_state(place / "run" / kept_checkpoint(2))["weights"]
+    assert all(np.array_equal(weights[name], kept[name]) for name in kept)
+    assert run("export", "--run", "run", "--output", "best.dtmodel") == 0
+    assert read_model("best.dtmodel").weights() == read_model("run/model.dtmodel").weights()
+
+
+def test_export_refuses_what_was_not_kept_and_overwrites_nothing(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train("1.json", "run") == 0
+    Path("here.dtmodel").write_bytes(b"mine")
+    capfd.readouterr()
+    assert run("export", "--run", "run", "--output", "here.dtmodel") == 3
+    assert "is there already" in capfd.readouterr().err
+    assert Path("here.dtmodel").read_bytes() == b"mine"
+    assert run("export", "--run", "run", "--epoch", 44, "--output", "x.dtmodel") == 3
+    assert "The weights of epoch 44 are not in run" in " ".join(capfd.readouterr().err.split())
+    assert run("export", "--run", "cohort", "--output", "x.dtmodel") == 3
+    assert "holds no training" in capfd.readouterr().err
+    assert not Path("x.dtmodel").exists()
+
+
+def test_a_training_starts_from_a_model_or_from_what_of_it_fits(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert train("1.json", "first", "--epochs", 1) == 0
+    model = place / "first" / "model.dtmodel"
+    assert train("1.json", "second", "--epochs", 1, "--initial", model) == 0
+    origin = read_model("second/model.dtmodel").card.cohort["initial_model"]
+    assert origin["weights_sha256"] == read_model(model).card.weights_sha256
+    capfd.readouterr()
+    assert train("2.json", "third", "--initial", model) == 6
+    said = " ".join(capfd.readouterr().err.split())
+    assert "number of target.labels is 1 in the model and 2" in said
+    assert not Path("third").exists()
+    assert train("2.json", "third", "--initial", model, "--transfer") == 0
+    assert "Starting from the model 'tiny'; anew: heads.0." in capfd.readouterr().out
+    assert train("1.json", "fourth", "--transfer") == 3
+    assert "Give one with --initial" in " ".join(capfd.readouterr().err.split())
