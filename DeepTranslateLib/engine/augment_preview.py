@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,11 +10,11 @@ from DeepTranslateLib.cohort.case import stack_axis
 from DeepTranslateLib.engine.dataset import LabelledSlice
 from DeepTranslateLib.engine.learner import augmented_slices
 from DeepTranslateLib.engine.preprocessing import (
-    resolve_spacing,
     slice_stack,
     values_of_channels,
 )
 from DeepTranslateLib.engine.sampling import random_state
+from DeepTranslateLib.engine.volumestack import resolved_spacings
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.recipe import Recipe
 
@@ -82,9 +80,7 @@ def augmented(
 
 
 def _prepared(recipe: Recipe, image: Image, target: Image, stored: int) -> LabelledSlice:
-    spacing = resolve_spacing(recipe, [image])
-    preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
-    recipe = dataclasses.replace(recipe, preprocessing=preprocessing)
+    recipe = resolved_spacings(recipe, [image])
     stack = slice_stack(image, recipe)
     indices = [stack.index(stored)]
     if recipe.target.kind == "labels":

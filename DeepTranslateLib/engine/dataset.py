@@ -201,6 +201,11 @@ class SliceSet(CaseSet):
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
+    @property
+    def contents(self) -> list[float]:
+        """How much there is to see in each of `sources`, as of `LabelledSlice`."""
+        return [piece.content for piece in self.slices]
+
         images = stack.images(indices)
         counted = selection.case.counted(PLANES[recipe.sampling.plane])
         if recipe.target.kind == "labels":

@@ -18,6 +18,7 @@ from DeepTranslateLib.engine.freezing import freeze
 from DeepTranslateLib.engine.methods import build_method
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
+from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches
 from DeepTranslateLib.engine.validationmetrics import ValidationMetrics
 from DeepTranslateLib.recipe import Recipe
 
@@ -82,8 +83,10 @@ class Learner:
             network.train()
         freeze(self._method.networks[self._method.translator], self._recipe, epoch)
 
-    def step(self, slices: Sequence[LabelledSlice], random: np.random.Generator) -> float:
-        """Learn from one batch of slices, augmented; returns the loss.
+    def step(
+        self, slices: Sequence[LabelledSlice | PatchDraw], random: np.random.Generator
+    ) -> float:
+        """Learn from one batch of slices or patches, augmented; returns the loss.
 
         Args:
             slices: The batch.
@@ -91,7 +94,8 @@ class Learner:
         """
         # Dropout and the like draw from torch's own generator.
         torch.manual_seed(int(random.integers(2**62)))
-        images, targets = augmented_slices(slices, self._recipe, random, self._device)
+        augment: Any = augmented_patches if self._recipe.is_volumetric else augmented_slices
+        images, targets = augment(slices, self._recipe, random, self._device)
         batch = as_batch(images, targets, self._recipe)
         return float(self._method.training_step(batch, self._update)["loss"])
 

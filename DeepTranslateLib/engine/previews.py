@@ -18,6 +18,7 @@ from DeepTranslateLib.engine.preprocessing import (
     values_of_channels,
 )
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
@@ -50,7 +51,7 @@ class Previews:
         self,
         folder: Path,
         recipe: Recipe,
-        validation: SliceSet,
+        validation: SliceSet | VolumeSet,
         device: torch.device,
         events: Events,
     ) -> None:
@@ -102,7 +103,7 @@ class Previews:
 
         A network that sees slices needs no more of the volume than this one and its neighbours.
         """
-        contents = [piece.content for piece in self._validation.slices]
+        contents = self._validation.contents
         case, stored = self._validation.sources[int(np.argmax(contents))]
         whole = case.read_image()
         stack = slice_stack(whole, self._recipe)

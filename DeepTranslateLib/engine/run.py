@@ -8,7 +8,6 @@ which files trained and validated), `events.jsonl`, `checkpoints/`, `previews/` 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -20,12 +19,11 @@ import torch
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
-from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, place
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.export import write_weights
 from DeepTranslateLib.engine.finetuning import (
-    initial_spacing,
+    initial_spacings,
     initial_weights,
     layers_of,
     transferred_weights,
@@ -34,10 +32,11 @@ from DeepTranslateLib.engine.intensities import taken_landmarks, with_landmarks
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
-from DeepTranslateLib.engine.preprocessing import resolve_spacing
 from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.training import Trainer, TrainingError
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.engine.volumeset import prepared_set
+from DeepTranslateLib.engine.volumestack import resolved_spacings, taken_spacings
 from DeepTranslateLib.jobs import FINISH_FILE, STOP_FILE, Events, EventSink
 from DeepTranslateLib.model import Model, read_model
 from DeepTranslateLib.recipe import Recipe, RecipeError, read_recipe, write_recipe
@@ -146,8 +145,8 @@ def _train(
     recipe = _with_landmarks(recipe, split, folder, initial)
     cache = folder / "cache"
     validation = noisy_selections(split.validation, recipe, cache / "noisy")
-    training_set = SliceSet(split.training, recipe, cache)
-    validation_set = SliceSet(validation, recipe, cache / "validation")
+    training_set = prepared_set(split.training, recipe, cache)
+    validation_set = prepared_set(validation, recipe, cache / "validation")
     begins = not (folder / LAST_CHECKPOINT).is_file()
     trainer = Trainer(
         recipe,
@@ -214,19 +213,13 @@ def _check(cohort: Cohort, recipe: Recipe, events: Events) -> None:
 
 
 def _resolved(recipe: Recipe, split: Split, folder: Path, initial: Model | None) -> Recipe:
-    """The recipe with the pixel size that "auto" stands for in this run."""
-    if recipe.preprocessing.spacing != "auto":
-        return recipe
-    spacing: float | str | None = None
+    """The recipe with the spacings that "auto" stands for in this run."""
     if (folder / LAST_CHECKPOINT).is_file():
-        spacing = _spacing_before(folder / RECIPE_FILE)
-    if spacing is None and initial is not None:
-        spacing = initial_spacing(initial, recipe)
-    if spacing is None:
-        images = (selection.case.read_image() for selection in split.training)
-        spacing = resolve_spacing(recipe, images)
-    preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
-    return dataclasses.replace(recipe, preprocessing=preprocessing)
+        with contextlib.suppress(RecipeError, OSError):
+            recipe = taken_spacings(recipe, read_recipe(folder / RECIPE_FILE))
+    if initial is not None:
+        recipe = initial_spacings(initial, recipe)
+    return resolved_spacings(recipe, (selection.case.read_image() for selection in split.training))
 
 
 def _with_landmarks(recipe: Recipe, split: Split, folder: Path, initial: Model | None) -> Recipe:
@@ -237,14 +230,6 @@ def _with_landmarks(recipe: Recipe, split: Split, folder: Path, initial: Model |
     if initial is not None:
         recipe = taken_landmarks(recipe, initial.recipe)
     return with_landmarks(recipe, (selection.case for selection in split.training))
-
-
-def _spacing_before(path: Path) -> float | str | None:
-    """The pixel size that a run which goes on has had; None where it cannot be read."""
-    try:
-        return read_recipe(path).preprocessing.spacing
-    except (RecipeError, OSError):
-        return None
 
 
 def _split_counts(split: Split) -> dict[str, Any]:

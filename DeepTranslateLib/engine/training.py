@@ -23,6 +23,7 @@ from DeepTranslateLib.engine.identity import is_same_training
 from DeepTranslateLib.engine.learner import InitialWeights, Learner
 from DeepTranslateLib.engine.memory import memory_use
 from DeepTranslateLib.engine.sampling import random_state
+from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.jobs import Events, Stopped
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.runfolder import BEST_CHECKPOINT, LAST_CHECKPOINT, kept_checkpoint
@@ -57,8 +58,8 @@ class Trainer:
 
     Args:
         recipe: With its spacing resolved.
-        training: Slices to learn from.
-        validation: Slices that choose the best epoch.
+        training: Slices or volumes to learn from.
+        validation: Those that choose the best epoch.
         folder: Checkpoints are written to `folder/checkpoints`, and found there again.
         device: Where to compute.
         events: Told of the start, of each epoch and, at most twice a second, of steps.
@@ -77,8 +78,8 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        training: SliceSet,
-        validation: SliceSet,
+        training: SliceSet | VolumeSet,
+        validation: SliceSet | VolumeSet,
         folder: Path,
         device: torch.device,
         events: Events,

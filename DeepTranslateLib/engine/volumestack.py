@@ -212,6 +212,18 @@ def resolved_spacings(recipe: Recipe, images: Iterable[Image]) -> Recipe:
     return dataclasses.replace(recipe, preprocessing=changed)
 
 
+def taken_spacings(recipe: Recipe, other: Recipe) -> Recipe:
+    """The recipe with spacings of another one where its own are "auto" and those are known."""
+    changes = {
+        name: getattr(other.preprocessing, name)
+        for name in ("spacing", "slice_spacing")
+        if getattr(recipe.preprocessing, name) == "auto"
+        and isinstance(getattr(other.preprocessing, name), float)
+    }
+    preprocessing = dataclasses.replace(recipe.preprocessing, **changes)
+    return dataclasses.replace(recipe, preprocessing=preprocessing)
+
+
 def _close(preprocessing: Preprocessing, slice_mm: float) -> bool:
     """Whether slices keep their own distance."""
     wanted = preprocessing.slice_spacing

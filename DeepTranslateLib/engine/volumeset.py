@@ -1,0 +1,120 @@
+"""The labelled volumes of a cohort, prepared as a 3D network sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from DeepTranslateLib.cohort import CohortError, Selection
+from DeepTranslateLib.engine.dataset import CaseSet, SliceSet
+from DeepTranslateLib.engine.intensities import read_target
+from DeepTranslateLib.engine.patches import LabelledVolume, PatchDraw, Tile, tiles
+from DeepTranslateLib.engine.sampling import epoch_order, random_state
+from DeepTranslateLib.engine.volumestack import volume_stack
+from DeepTranslateLib.recipe import PLANES, Recipe
+
+
+class VolumeSet(CaseSet):
+    """All volumes of some selections, in memory or, where they are large, in files.
+
+    Slices that a selection does not name are seen, but neither teach nor count (Cicek et al. 2016,
+    doi:10.1007/978-3-319-46723-8_49).
+
+    Attributes:
+        volumes: As the network sees them.
+
+    Args:
+        selections: Cases and their labelled slices.
+        recipe: With its spacings resolved.
+        cache: Folder for the files.
+    """
+
+    def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
+        super().__init__(recipe, cache)
+        assert recipe.sampling.patch is not None
+        self._patch = recipe.sampling.patch
+        self.volumes: list[LabelledVolume] = []
+        self._contents: list[float] = []
+        for selection in selections:
+            self._add(selection, recipe)
+        self._tiles = [list(tiles(volume, self._patch)) for volume in self.volumes]
+        if not self.pieces:
+            raise CohortError(
+                "Nothing of these volumes teaches or counts: all of their voxels are ignored or "
+                "masked out. Label some slices of "
+                f"{', '.join(sorted({case.name for case, _ in self.sources}))}."
+            )
+
+    @property
+    def pieces(self) -> list[Tile]:
+        """What is validated on: patches side by side that cover all volumes."""
+        return [tile for of_volume in self._tiles for tile in of_volume]
+
+    @property
+    def contents(self) -> list[float]:
+        """How much there is to see in each of `sources`, as of `SliceSet`."""
+        return self._contents
+
+    @property
+    def patches(self) -> int:
+        """Patches of an epoch: as the recipe says, or as many as cover the volumes once."""
+        return self._recipe.sampling.patches_per_epoch or len(self.pieces)
+
+    def epoch(self, epoch: int) -> list[PatchDraw]:
+        """What an epoch (from 0) learns from, in order; a function of seed and epoch alone.
+
+        Volumes are drawn in proportion to the patches that cover them. The patches that are
+        centred on a label are spread evenly over the epoch, so that batches have their share.
+        """
+        seed, share = self._recipe.training.seed, self._recipe.sampling.foreground_share
+        # Of a volume in which nothing teaches there are no tiles.
+        covered = [n for n, of_volume in enumerate(self._tiles) if of_volume]
+        weights = [float(len(self._tiles[n])) for n in covered]
+        order = epoch_order(weights, seed, epoch, self.patches)
+        # A place of its own: steps have two numbers, the fixed noise of images three and four.
+        offset = random_state(seed, epoch, 0, 0, 0).random()
+        passed = np.floor(np.arange(len(order) + 1) * share + offset)
+        return [
+            PatchDraw(self.volumes[covered[index]], bool(step))
+            for index, step in zip(order, np.diff(passed) > 0, strict=True)
+        ]
+
+    def _add(self, selection: Selection, recipe: Recipe) -> None:
+        case, chosen = selection.case, selection.slices
+        image, target = case.read_image(), read_target(case, recipe)
+        stack = volume_stack(image, recipe)
+        counted = case.counted(PLANES[recipe.sampling.plane])
+        if recipe.target.kind == "labels":
+            truth = stack.labels(target, recipe, chosen, counted)
+        else:
+            truth = stack.targets(target, recipe, chosen, counted)
+        volume = LabelledVolume(
+            self._keep(stack.prepared(0, stack.depth), "image"),
+            self._keep(truth, "target"),
+            stack.full_size,
+            stack.spacing,
+        )
+        self.volumes.append(volume)
+        stored = range(len(stack.slices)) if chosen is None else chosen
+        self.sources.extend((case, index) for index in stored)
+        indices = [stack.slices.index(index) for index in stored]
+        self._measure(image, indices)
+        scale = stack.depth / len(stack.slices)
+        self._contents += [volume.content(int((index + 0.5) * scale)) for index in indices]
+
+
+def prepared_set(
+    selections: Sequence[Selection], recipe: Recipe, cache: Path
+) -> SliceSet | VolumeSet:
+    """The slices or, for a recipe of patches, the volumes of some selections.
+
+    Args:
+        selections: Cases and their labelled slices.
+        recipe: With its spacings resolved.
+        cache: Folder for what does not fit into memory.
+    """
+    if recipe.is_volumetric:
+        return VolumeSet(selections, recipe, cache)
+    return SliceSet(selections, recipe, cache)
