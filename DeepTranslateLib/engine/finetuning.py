@@ -13,6 +13,7 @@ from DeepTranslateLib.engine.freezing import encoder_of, is_frozen
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.training import TrainingError
+from DeepTranslateLib.engine.volumestack import taken_spacings
 from DeepTranslateLib.model import Model, ModelError
 from DeepTranslateLib.recipe import Recipe
 
@@ -93,16 +94,15 @@ def layers_of(tensors: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.rpartition(".")[0] for name in tensors))
 
 
-def initial_spacing(model: Model, recipe: Recipe) -> float | None:
-    """The pixel size (mm) that "auto" stands for when a model is trained further, if any.
+def initial_spacings(model: Model, recipe: Recipe) -> Recipe:
+    """The recipe with the model's spacings where its own are "auto".
 
-    What a network has learnt holds at the pixel size that it was trained at, so that of the
-    model is kept, whatever the new images have; unless it sees another plane now.
+    What a network has learnt holds at the spacing that it was trained at, so that of the model is
+    kept, whatever the new images have; unless it sees another plane now.
     """
-    spacing = model.recipe.preprocessing.spacing
-    if model.recipe.sampling.plane != recipe.sampling.plane or isinstance(spacing, str):
-        return None
-    return spacing
+    if model.recipe.sampling.plane != recipe.sampling.plane:
+        return recipe
+    return taken_spacings(recipe, model.recipe)
 
 
 def _weights(model: Model) -> dict[str, Tensor]:
