@@ -274,11 +274,13 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         if not self._updating:
             self._estimate = None
             self.check.clear()
+            self.recipes.takeNewSegments()
             self._keepChoices()
 
     def _onRecipeChanged(self):
         if not self._updating:
             self._estimate = None
+            self.recipes.takeNewSegments()
             self.builder.setRecipe(self._recipeOrNone())
             self.options.suggest()
             self._keepChoices()

@@ -13,8 +13,10 @@ import vtk
 
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import PARTS
-from DeepTranslateLib.mrml.segmentlabels import plainName
+from DeepTranslateLib.mrml.segmentations import segmentsOf
+from DeepTranslateLib.mrml.segmentlabels import labelsOf, plainName
 from DeepTranslateLib.mrml.volumes import VolumeError, componentCount
+from DeepTranslateLib.recipe import Label
 
 # Nodes with this attribute are made by a training for its user to look at, not to learn from.
 PREVIEW_ATTRIBUTE = "DeepTranslate.TrainingPreview"
@@ -78,6 +80,21 @@ def pairsFromScene() -> list[Pair]:
             pairs.append(Pair(volume, target, subjectOf(volume)))
     order = {volume.GetID(): number for number, volume in enumerate(volumes)}
     return sorted(pairs, key=lambda pair: order[pair.volumeNode.GetID()])
+
+
+def labelsOfPairs(pairs: Sequence[Pair]) -> tuple[Label, ...]:
+    """Return a label for each name of a segment, with the value that its pair says, if any does."""
+    given: dict[int, Label] = {}
+    others = []
+    for pair in pairs:
+        for segment in segmentsOf(pair.targetNode) if isSegmentation(pair.targetNode) else ():
+            if pair.values is None:
+                others.append(segment)
+            elif segment.id in pair.values:
+                value = pair.values[segment.id]
+                given.setdefault(value, Label(value, segment.name, segment.color))
+    known = tuple(given[value] for value in sorted(given))
+    return (*known, *labelsOf(others, known))
 
 
 def checkPairs(pairs: Sequence[Pair]) -> None:

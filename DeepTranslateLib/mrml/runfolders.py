@@ -14,12 +14,14 @@ from DeepTranslateLib.model import SUFFIX, models_folder
 from DeepTranslateLib.mrml.cohorts import COHORT_NAME
 from DeepTranslateLib.mrml.jobs import newJobFolder, removeJobFolder
 from DeepTranslateLib.mrml.modellibrary import addModel
+from DeepTranslateLib.proposal import reasons_path
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.runfolder import EVENTS_FILE, RECIPE_FILE, Run, read_run
 
 RUNS_SETTING = "DeepTranslate/RunsFolder"
 # What lies in a run folder before the first step.
-_PREPARED = ("images", "cache", COHORT_NAME, JOB_FILE, LOG_FILE, EVENTS_FILE)
+_REASONS_FILE = reasons_path(Path(RECIPE_FILE)).name
+_PREPARED = ("images", "cache", COHORT_NAME, JOB_FILE, LOG_FILE, EVENTS_FILE, _REASONS_FILE)
 
 
 def runsFolder() -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from DeepTranslateLib.mrml.segmentations import Segment
 from DeepTranslateLib.recipe import Code, Label
+
+LARGEST_VALUE = 254
 
 
 def matchSegments(segments: Sequence[Segment], labels: Sequence[Label]) -> dict[str, int]:
@@ -27,6 +29,38 @@ def matchSegments(segments: Sequence[Segment], labels: Sequence[Label]) -> dict[
         if value is not None:
             values[segment.id] = value
     return values
+
+
+def labelsOf(
+    segments: Sequence[Segment], known: Sequence[Label] = (), leftOut: Collection[str] = ()
+) -> tuple[Label, ...]:
+    """Return labels for the segments whose names are no label yet, with colours and codes.
+
+    Args:
+        segments: Of one or more segmentations; each name becomes one label.
+        known: Labels whose names and values are taken.
+        leftOut: Names that get no label, as `plainName` writes them.
+    """
+    names = {plainName(label.name) for label in known} | set(leftOut)
+    taken = {value for label in known for value in (label.value, *label.also)}
+    free = (value for value in range(1, LARGEST_VALUE + 1) if value not in taken)
+    labels = []
+    for segment in segments:
+        name = plainName(segment.name)
+        if name and name not in names and (value := next(free, None)) is not None:
+            names.add(name)
+            codes = {key: Code(**code) for key, code in codesOf(segment.terminology or "").items()}
+            labels.append(
+                Label(
+                    value,
+                    segment.name,
+                    segment.color,
+                    codes.get("category"),
+                    codes.get("type"),
+                    codes.get("region"),
+                )
+            )
+    return tuple(labels)
 
 
 def codesOf(terminology: str) -> dict[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from DeepTranslateLib.mrml.cohortcache import CohortCache
 from DeepTranslateLib.mrml.cohorts import COHORT_NAME, EventSink, exportPair, writeCohort
 from DeepTranslateLib.mrml.jobs import PanelJob, applicationWorker, runJob
 from DeepTranslateLib.mrml.modellibrary import findModel
-from DeepTranslateLib.mrml.pairs import Pair, checkPairs
+from DeepTranslateLib.mrml.pairs import Pair, checkPairs, labelsOfPairs
 from DeepTranslateLib.mrml.runfolders import discardUnbegun, refuseUsedFolder
 from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.runfolder import RECIPE_FILE, read_run
@@ -162,7 +162,7 @@ def prepareTraining(
     Raises:
         ValueError: As `train`; what was written is removed again.
     """
-    recipe, folder = asRecipe(recipe), Path(folder).expanduser().absolute()
+    recipe, folder = asRecipe(recipe, cohort), Path(folder).expanduser().absolute()
     initial = None if initialModel is None else findModel(initialModel)
     if initial is not None:
         _refuseOtherNetwork(initial, recipe)
@@ -200,11 +200,13 @@ def continuation(
         ) from error
     if not isinstance(job, TrainJob):
         raise ValueError(f"{folder} holds no training. Choose the folder of a run.")
-    recipe = recipe_from_json(job.recipe)
-    if epochs is not None:
-        recipe = recipe.with_training(epochs=epochs)
     # Without its recipe it was stopped before the first step, and begins anew.
     run = read_run(folder) if (folder / RECIPE_FILE).is_file() else None
+    recipe = recipe_from_json(job.recipe)
+    if run is not None and not recipe.is_configured:
+        recipe = run.recipe
+    if epochs is not None:
+        recipe = recipe.with_training(epochs=epochs)
     if run and run.state == "finished" and run.epochs_done >= recipe.training.epochs:
         raise ValueError(
             f"This training has done all of its {run.epochs_done} epochs. Ask for more epochs to "
@@ -251,15 +253,23 @@ def cohortFile(
     return COHORT_NAME
 
 
-def asRecipe(recipe: RecipeLike) -> Recipe:
+def asRecipe(recipe: RecipeLike, cohort: CohortLike) -> Recipe:
     """Return the recipe that a caller means: a recipe, its JSON, a name or a file.
+
+    One that is configured from its cohort, and names no label, gets those of the segmentations.
 
     Raises:
         RecipeError: It holds something impossible, or there is none.
     """
     if isinstance(recipe, Recipe):
-        return recipe_from_json(to_json(recipe))
-    return recipe_from_json(recipe) if isinstance(recipe, dict) else read_recipe(recipe)
+        recipe = recipe_from_json(to_json(recipe))
+    else:
+        recipe = recipe_from_json(recipe) if isinstance(recipe, dict) else read_recipe(recipe)
+    named = recipe.is_configured or recipe.target.kind != "labels" or recipe.target.labels
+    if named or isinstance(cohort, (str, Path)):
+        return recipe
+    target = dataclasses.replace(recipe.target, labels=labelsOfPairs(cohort))
+    return dataclasses.replace(recipe, target=target)
 
 
 def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:

@@ -33,7 +33,7 @@ def startCheck(
         cache: Keeps what is exported for the next time.
         **callbacks: As `PanelJob` takes them.
     """
-    recipe = asRecipe(recipe)
+    recipe = asRecipe(recipe, cohort)
     return _startScratch(
         "check",
         lambda folder: CheckJob(*_about(recipe, cohort, folder, cache, callbacks)),
@@ -49,7 +49,7 @@ def startEstimate(
     **callbacks: Any,
 ) -> PanelJob:
     """Start what `estimateTraining` does and return at once."""
-    recipe = asRecipe(recipe)
+    recipe = asRecipe(recipe, cohort)
     return _startScratch(
         "estimate",
         lambda folder: EstimateJob(*_about(recipe, cohort, folder, cache, callbacks), device),
@@ -73,7 +73,7 @@ def startAugmentation(
     Raises:
         ValueError: There is no case with a target.
     """
-    recipe = asRecipe(recipe)
+    recipe = asRecipe(recipe, cohort)
 
     def job(folder: Path) -> AugmentJob:
         first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
@@ -101,7 +101,7 @@ def checkCohort(
         ValueError: There is no cohort to check.
         JobError: The check failed.
     """
-    recipe = asRecipe(recipe)
+    recipe = asRecipe(recipe, cohort)
     with _scratch("check") as folder:
         job = CheckJob(to_json(recipe), cohortFile(cohort, recipe, folder, onEvent))
         return runJob(folder, job, onEvent)
@@ -122,7 +122,7 @@ def estimateTraining(
         ValueError: The cohort cannot be used.
         JobError: The measurement failed.
     """
-    recipe = asRecipe(recipe)
+    recipe = asRecipe(recipe, cohort)
     with _scratch("estimate") as folder:
         file = cohortFile(cohort, recipe, folder, onEvent)
         return runJob(folder, EstimateJob(to_json(recipe), file, device), onEvent)

@@ -11,10 +11,10 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.mrml.panels.casetable import fitRows
-from DeepTranslateLib.mrml.segmentlabels import codesOf
+from DeepTranslateLib.mrml.segmentlabels import LARGEST_VALUE, labelsOf
+from DeepTranslateLib.schema import to_json
 
 _VALUE, _NAME, _COLOR = range(3)
-_LARGEST_VALUE = 254
 _VISIBLE_ROWS = 8
 
 
@@ -108,7 +108,7 @@ class LabelsEditor:
         names = {label["name"] for label in self._labels}
         name = next(
             name
-            for number in range(1, _LARGEST_VALUE + 2)
+            for number in range(1, LARGEST_VALUE + 2)
             if (name := _("structure {number}").format(number=number)) not in names
         )
         color = [(47 * value) % 256, (151 * value) % 256, (211 * value) % 256]
@@ -120,15 +120,9 @@ class LabelsEditor:
             self._replace(self._labels[:row] + self._labels[row + 1 :])
 
     def _takeFromSegments(self) -> None:
-        labels: list[dict[str, Any]] = []
-        for segment in self._segments():
-            if segment.name in {label["name"] for label in labels}:
-                continue
-            label = _label(len(labels) + 1, segment.name, list(segment.color))
-            label.update(codesOf(segment.terminology or ""))
-            labels.append(label)
+        labels = labelsOf(list(self._segments()))
         if labels:
-            self._replace(labels)
+            self._replace(to_json(labels))
 
     def _replace(self, labels: list[dict[str, Any]]) -> None:
         self.setLabels(labels)
@@ -137,7 +131,7 @@ class LabelsEditor:
     def _freeValue(self) -> int:
         taken = {label["value"] for label in self._labels}
         taken.update(value for label in self._labels for value in label.get("also", ()))
-        return next(v for v in range(1, _LARGEST_VALUE + 1) if v not in taken)
+        return next(v for v in range(1, LARGEST_VALUE + 1) if v not in taken)
 
     def _tell(self) -> None:
         self._onChange(copy.deepcopy(self._labels))

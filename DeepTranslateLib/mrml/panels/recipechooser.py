@@ -13,6 +13,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.mrml.panels.recipeform import Place, RecipeForm
+from DeepTranslateLib.mrml.segmentlabels import labelsOf, plainName
 from DeepTranslateLib.recipe import (
     Recipe,
     RecipeError,
@@ -44,6 +45,8 @@ class RecipeChooser:
     ) -> None:
         self._onChange = onChange
         self._filling = False
+        self._segments = segments
+        self._taken: set[str] = set()
         self._names = list(builtin_recipes())
         self.problem = ""
         self._makeChooser(parentLayout)
@@ -111,11 +114,28 @@ class RecipeChooser:
 
     def setRecipe(self, recipe: Recipe) -> None:
         """Show a recipe."""
+        self._taken.clear()
         self._setContent(to_json(recipe))
 
     def setNetworkOf(self, other: Recipe) -> None:
         """Take the network of another recipe into the one that is shown."""
         self._setContent({**self.content, "network": to_json(other.network)})
+
+    def takeNewSegments(self) -> None:
+        """Give a recipe that is configured from the images a label for each new segment.
+
+        One that was taken before and is not there now was removed by the user, and stays away.
+        """
+        recipe = self._recipe
+        if recipe is None or recipe.is_configured or recipe.target.kind != "labels":
+            return
+        segments = self._segments()
+        labels = labelsOf(segments, recipe.target.labels, self._taken)
+        self._taken.update(plainName(segment.name) for segment in segments)
+        if labels:
+            target = {**self.content["target"]}
+            target["labels"] = to_json((*recipe.target.labels, *labels))
+            self._setContent({**self.content, "target": target})
 
     def jsonText(self) -> str:
         """Return the recipe's JSON as it is shown, also while something in it is impossible."""

@@ -11,10 +11,10 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.panels.jobprogress import Pace, durationText
-from DeepTranslateLib.mrml.panels.trainingtexts import exportingText
+from DeepTranslateLib.mrml.panels.trainingtexts import configuredText, exportingText
 from DeepTranslateLib.mrml.plots import Curves
 from DeepTranslateLib.mrml.trainingpreview import TrainingPreview
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import Recipe, recipe_from_json
 
 _GIGABYTE = 1 << 30
 
@@ -121,6 +121,8 @@ class TrainingMonitor:
         elif kind == "checking_cohort":
             self.bar.setRange(0, 0)
             self.status.text = _("Checking {n} images").format(n=event["cases"])
+        elif kind == "configured":
+            self._configure(event)
         elif kind == "split":
             self._note(event["note"])
         elif kind == "warning":
@@ -156,6 +158,14 @@ class TrainingMonitor:
         """Let go of nodes, as when the scene was closed."""
         self.curves = None
         self.preview.forget()
+
+    def _configure(self, event: dict[str, Any]) -> None:
+        """Show what was chosen from the images."""
+        assert self._folder is not None
+        self._recipe = recipe_from_json(event["recipe"])
+        title = _("Training {name}").format(name=self._folder.name)
+        self.curves = Curves(title, colors=curveColors(self._recipe))
+        self._note(configuredText(event["reasons"]))
 
     def _advance(self, event: dict[str, Any]) -> None:
         epochs = event["epochs"]

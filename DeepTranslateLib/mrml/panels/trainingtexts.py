@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,29 @@ def summaryText(
         subjects = [case.subject for case in read_cohort(cohort).cases]
     else:
         subjects = [pair.subject for pair in cohort]
-    text = _("Train '{title}' on {images} images of {people} people for {epochs} epochs").format(
-        title=recipe.title or recipe.name,
-        images=len(subjects),
-        people=len(set(subjects)),
-        epochs=recipe.training.epochs,
+    text = _("Train '{title}' on {images} images of {people} people").format(
+        title=recipe.title or recipe.name, images=len(subjects), people=len(set(subjects))
     )
+    if recipe.is_configured:
+        text += _(" for {epochs} epochs").format(epochs=recipe.training.epochs)
+    else:
+        text += _("; what the recipe leaves at its defaults is chosen from the images first")
     if initialModel is not None:
         text += _(", starting from '{name}'").format(name=initialModel.card.name)
     return f"{text}. {estimateText(estimate) if estimate else ''}".strip()
+
+
+def configuredText(reasons: Sequence[dict[str, Any]]) -> str:
+    """Return what was chosen from the images, in a line."""
+    left = ("inputs", "target.labels", "target.ignore", "target.range")
+    chosen = [
+        f"{reason['field'].partition('.')[2]} {json.dumps(reason['value'])}"
+        for reason in reasons
+        if reason["field"] not in left
+    ]
+    return _("Chosen from the images (the run folder says why): {fields}.").format(
+        fields=", ".join(chosen)
+    )
 
 
 def estimateText(estimate: dict[str, Any]) -> str:
