@@ -16,13 +16,14 @@ from pathlib import Path
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.fingerprint import Fingerprint, names_a_side
+from DeepTranslateLib.cohort.fingerprint import UNKNOWN_VALUE, Fingerprint, names_a_side
 from DeepTranslateLib.proposal_images import ImageChoices
 from DeepTranslateLib.proposal_reasons import Reason, Reasons
 from DeepTranslateLib.recipe import (
     AS_WRITTEN,
     Augmentation,
     Label,
+    Method,
     Network,
     Recipe,
     Target,
@@ -148,15 +149,6 @@ class _Choices:
             body_crop=images.body_crop(plane),
         )
         network = self._network(start, min(rows, columns), rows * columns, slices)
-        method = start.method
-        if base is None and found.kind == "volume":
-            loss = self._choose(
-                "method.loss",
-                "mae",
-                "The targets are volumes: absolute errors are what they are judged by, and "
-                "outliers count less than squared.",
-            )
-            method = dataclasses.replace(method, loss=loss)
         return dataclasses.replace(
             start,
             configure=AS_WRITTEN,
@@ -168,10 +160,29 @@ class _Choices:
             sampling=dataclasses.replace(start.sampling, plane=plane),
             preprocessing=preprocessing,
             network=network,
-            method=method,
+            method=self._method(start),
             augmentation=self._augmentation(start, target),
             training=self._training(start, slices),
         )
+
+    def _method(self, start: Recipe) -> Method:
+        if self._base is not None and self._base.is_configured:
+            return start.method
+        if self._found.kind == "volume":
+            loss, reason = (
+                "mae",
+                "The targets are volumes: absolute errors are what they are judged by, and "
+                "outliers count less than squared.",
+            )
+        else:
+            parts = self._found.labels
+            smallest = min(part for value, part in parts.items() if value != str(UNKNOWN_VALUE))
+            loss, reason = (
+                "dice_cross_entropy",
+                f"Labels exclude each other, and the smallest is {100 * smallest:.2g} % of the "
+                "voxels: Dice counts each label alike whatever its size, cross-entropy each voxel.",
+            )
+        return dataclasses.replace(start.method, loss=self._choose("method.loss", loss, reason))
 
     def _network(self, start: Recipe, shorter: int, pixels: int, slices: int) -> Network:
         if self._base is not None and start.network.name != "unet":

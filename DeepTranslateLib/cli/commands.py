@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -36,6 +37,10 @@ def train(options: argparse.Namespace, console: Console) -> int:
     recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
     cohort = read_cohort(options.cohort)
     fixed = [f"training.{name}" for name, value in changes.items() if value is not None]
+    if initial is not None and not recipe.is_configured:
+        # Weights fit their own network, whatever the images call for.
+        recipe = dataclasses.replace(recipe, network=initial.recipe.network)
+        fixed.append("network")
     with native_silence():
         proposal = configured(recipe, cohort, options.output, fixed)
     recipe = proposal.recipe

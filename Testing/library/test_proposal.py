@@ -190,3 +190,13 @@ def test_what_is_written_is_read_again_and_says_why(tmp_path):
     beside = write_proposal(proposal, found, path)
     assert read_recipe(path) == proposal.recipe
     assert beside == reasons_path(path) == tmp_path / "mine.reasons.json"
+
+
+def test_labels_get_the_loss_that_small_ones_count_in_and_a_written_base_keeps_its_own():
+    proposal = proposed()
+    assert proposal.recipe.method.loss == "dice_cross_entropy"
+    assert "the smallest is 2 % of the voxels" in reason(proposal, "method.loss")
+    undecided = proposed(labels={"1": 0.1, "255": 0.001}, label_subjects={"1": 5, "255": 5})
+    assert "the smallest is 10 % of the voxels" in reason(undecided, "method.loss")
+    base = read_recipe("ct-body-composition")
+    assert proposed(base).recipe.method == base.method
