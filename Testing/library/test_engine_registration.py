@@ -29,6 +29,8 @@ from DeepTranslateLib.image.transform import Transform
 DATA = Path(
     os.environ.get("DEEPTRANSLATE_DATA") or Path(__file__).parents[3] / "shared" / "data"
 ).resolve()
+# Of itk's modules, when they are loaded.
+pytestmark = pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")
 
 
 def errors(transform: Transform, expected: np.ndarray) -> np.ndarray:
@@ -146,7 +148,7 @@ def test_without_the_package_one_is_told_what_to_install(monkeypatch: pytest.Mon
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real images are not here")
-@pytest.mark.parametrize("subject", ["STS_041", "STS_048"])
+@pytest.mark.parametrize("subject", ["STS_041"])
 def test_a_misalignment_of_a_real_ct_and_mr_is_undone(subject: str) -> None:
     folder = DATA / "paired_ct_mrt1_sts" / subject
     mr, ct = read_image(folder / "MR_T1.nii.gz"), read_image(folder / "CT.nii.gz")
