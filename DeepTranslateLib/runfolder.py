@@ -19,6 +19,7 @@ RECIPE_FILE = "recipe.json"
 COHORT_FILE = "cohort.json"
 EVENTS_FILE = "events.jsonl"
 MODEL_FILE = "model.dtmodel"
+TENSORBOARD_FOLDER = "tensorboard"
 LAST_CHECKPOINT = "checkpoints/last.safetensors"
 BEST_CHECKPOINT = "checkpoints/best.safetensors"
 _KEPT = re.compile(r"epoch_(\d{4,})\.safetensors")

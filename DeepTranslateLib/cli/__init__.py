@@ -99,6 +99,11 @@ def parser() -> argparse.ArgumentParser:
         help="a .dtmodel whose weights are the first; its network must be the recipe's",
     )
     train.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write curves and preview pictures to RUN/tensorboard, too",
+    )
+    train.add_argument(
         "--transfer",
         action="store_true",
         help="with --initial: inputs and outputs may be others; layers that do not fit start anew",

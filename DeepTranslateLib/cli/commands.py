@@ -57,6 +57,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
             should_stop=stopped,
             initial=initial,
             transfer=options.transfer,
+            tensorboard=options.tensorboard,
         )
     console.say(f"\nModel: {model.path} (epoch {model.card.epoch})")
     dice = model.card.metrics["validation"].get("dice", {})

@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=_numbered(1), default=1, metavar="N", help="folds at a time; default: 1"
     )
     parser.add_argument(
+        "--tensorboard", action="store_true", help="write curves and pictures for TensorBoard"
+    )
+    parser.add_argument(
         "--compare", type=Path, metavar="DIR", help="of another cross-validation, for tests"
     )
 
@@ -80,6 +83,7 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
             sink=sink,
             should_stop=stopped,
             fixed=fixed,
+            tensorboard=options.tensorboard,
         )
     compared: list[dict[str, Any]] = []
     if other is not None:

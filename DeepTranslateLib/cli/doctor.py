@@ -25,6 +25,7 @@ NEEDED = {
 LOADED = ("torch", "SimpleITK", "safetensors", "monai")
 FOR_REPORT = {"jinja2": "3.1", "matplotlib": "3.8", "scipy": "1.13"}
 FOR_REGISTRATION = {"itk-elastix": "0.23"}
+FOR_TENSORBOARD = {"tensorboard": "2.18"}
 FOR_TERMINAL = {"rich": "13.7"}
 
 
@@ -36,6 +37,7 @@ def examine() -> dict[str, Any]:
         *(_package(name, minimum, "note") for name, minimum in FOR_TERMINAL.items()),
         *(_package(name, minimum, "note") for name, minimum in FOR_REPORT.items()),
         *(_package(name, minimum, "note") for name, minimum in FOR_REGISTRATION.items()),
+        *(_package(name, minimum, "note") for name, minimum in FOR_TENSORBOARD.items()),
     ]
     states = {check["name"]: check for check in checks}
     for name in LOADED:
@@ -58,6 +60,7 @@ def examine() -> dict[str, Any]:
     for purpose, optional in (
         ("reports and tests of significance", FOR_REPORT),
         ("registration", FOR_REGISTRATION),
+        ("logs for TensorBoard", FOR_TENSORBOARD),
         ("progress bars", FOR_TERMINAL),
     ):
         if packages := [name for name in absent if name in optional]:
@@ -82,7 +85,13 @@ def _package(name: str, minimum: str, without: str) -> dict[str, str]:
 def _install(names: list[str]) -> str:
     if "SLICER_HOME" in os.environ and set(names) <= set(NEEDED):
         return "Install with the button in the panel of the module DeepTranslate in Slicer."
-    wanted = {**NEEDED, **FOR_REPORT, **FOR_REGISTRATION, **FOR_TERMINAL}
+    wanted = {
+        **NEEDED,
+        **FOR_REPORT,
+        **FOR_REGISTRATION,
+        **FOR_TENSORBOARD,
+        **FOR_TERMINAL,
+    }
     packages = " ".join(f'"{name}>={wanted[name]}"' for name in names)
     return f"Install with: {Path(sys.executable).name} -m pip install --upgrade {packages}"
 

@@ -35,6 +35,7 @@ from DeepTranslateLib.engine.foldprocesses import in_processes
 from DeepTranslateLib.engine.heldout import json_numbers, measure_held_out
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.run import train
+from DeepTranslateLib.engine.tensorboard import require_tensorboard
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
@@ -58,6 +59,7 @@ class FoldRun:
         noise_seed: Of the noise that clean images of held-out subjects receive.
         fixed: Fields that a recipe which is configured from a cohort keeps, as `configured` takes
             them.
+        tensorboard: Whether curves and pictures are written for TensorBoard.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class FoldRun:
     device: str
     noise_seed: int
     fixed: tuple[str, ...] = ()
+    tensorboard: bool = False
 
     @property
     def is_measured(self) -> bool:
@@ -93,6 +96,7 @@ def cross_validate(
     sink: EventSink | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     fixed: Sequence[str] = (),
+    tensorboard: bool = False,
 ) -> list[dict[str, Any]]:
     """Train each fold and measure its held-out subjects; go on where the folder holds a part.
 
@@ -113,6 +117,7 @@ def cross_validate(
         should_stop: Asked after each step.
         fixed: Fields such as "training.epochs" that a recipe which is configured from a cohort
             keeps, also at their defaults.
+        tensorboard: Write each training's curves and pictures to `tensorboard` in its folder.
 
     Returns:
         The rows of `engine.heldout.measure_held_out` with `slices_learnt`, `seed` and `fold`.
@@ -124,6 +129,8 @@ def cross_validate(
     """
     folder = Path(folder)
     choose_device(device)
+    if tensorboard:
+        require_tensorboard()
     if recipe.training.frozen != "none":
         raise TrainingError(
             f"The recipe '{recipe.name}' freezes its {recipe.training.frozen}, and a "
@@ -150,6 +157,7 @@ def cross_validate(
             device,
             recipe.training.seed,
             tuple(fixed),
+            tensorboard,
         )
         for count in slices or (None,)
         for seed in (seeds if seeds is not None else (recipe.training.seed,))
@@ -176,7 +184,15 @@ def run_fold(
             sink({**record, "run": run.about})
 
     run, learning = _learning(run, pass_on)
-    model = train(run.recipe, learning, run.folder, run.device, pass_on, should_stop)
+    model = train(
+        run.recipe,
+        learning,
+        run.folder,
+        run.device,
+        pass_on,
+        should_stop,
+        tensorboard=run.tensorboard,
+    )
     pass_on({"event": "measuring", "subjects": list(run.fold.held_out)})
     cache = run.folder / "cache"
     try:

@@ -33,6 +33,7 @@ from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.previews import Previews
+from DeepTranslateLib.engine.tensorboard import TensorBoardLog
 from DeepTranslateLib.engine.training import Trainer, TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.engine.volumeset import prepared_set
@@ -59,6 +60,7 @@ def train(
     checkpoint_seconds: float = 15.0,
     initial: Model | None = None,
     transfer: bool = False,
+    tensorboard: bool = False,
 ) -> Model:
     """Train a recipe on a cohort, or go on with the training that the folder holds.
 
@@ -80,6 +82,7 @@ def train(
             it no longer, and takes no other.
         transfer: The recipe's inputs or outputs may be others than the initial model's; layers
             that do not fit start anew.
+        tensorboard: Write curves and preview pictures to `folder/tensorboard`, too.
 
     Returns:
         The model at the best validation, `folder/model.dtmodel`.
@@ -87,6 +90,7 @@ def train(
     Raises:
         CohortError: The cohort has faults; the message is their table.
         DeviceError: There is no such device.
+        MissingPackageError: TensorBoard is asked for and not installed.
         ModelError: The initial model cannot be read.
         RecipeError: The recipe is to be configured from the cohort first.
         TrainingError: Training diverged, the initial model does not fit, or the folder holds a
@@ -105,6 +109,7 @@ def train(
             "as it is drawn at random. Give a model to start from, or set training.frozen to "
             "'none'."
         )
+    log = TensorBoardLog(folder, recipe) if tensorboard else None
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return _train(
@@ -112,16 +117,27 @@ def train(
             cohort,
             folder,
             torch_device,
-            Events(folder / EVENTS_FILE, sink),
+            Events(folder / EVENTS_FILE, _heard_by(log, sink)),
             should_stop,
             checkpoint_seconds,
             initial,
             start,
         )
     finally:
+        if log is not None:
+            log.close()
         # Not when it starts: whoever asked while the engine was loading has asked, too.
         for name in (STOP_FILE, FINISH_FILE):
             (folder / name).unlink(missing_ok=True)
+
+
+def _heard_by(*listeners: EventSink | None) -> EventSink:
+    def tell(record: dict[str, Any]) -> None:
+        for listener in listeners:
+            if listener is not None:
+                listener(record)
+
+    return tell
 
 
 def _train(

@@ -791,6 +791,7 @@ def test_doctor_knows_what_the_package_needs():
     assert wanted[""] == {**doctor.NEEDED, **doctor.FOR_TERMINAL}
     assert wanted["report"] == doctor.FOR_REPORT
     assert wanted["registration"] == doctor.FOR_REGISTRATION
+    assert wanted["tensorboard"] == doctor.FOR_TENSORBOARD
 
 
 def test_doctor_says_what_to_install(monkeypatch, capfd):
