@@ -16,6 +16,7 @@ from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.noisy_inputs import noisy_sample
+from DeepTranslateLib.engine.planes import selections_of_planes
 from DeepTranslateLib.engine.preprocessing import IGNORE, slice_stack
 from DeepTranslateLib.engine.sampling import epoch_order
 from DeepTranslateLib.familiarity import intensity_histogram
@@ -174,14 +175,24 @@ class SliceSet(CaseSet):
         selections: Cases and their labelled slices.
         recipe: With its spacing resolved.
         cache: Folder for the files.
+        every_plane: Slices of the other planes, too, as a recipe with fusion learns from them.
     """
 
-    def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
+    def __init__(
+        self,
+        selections: Sequence[Selection],
+        recipe: Recipe,
+        cache: Path,
+        every_plane: bool = False,
+    ) -> None:
         super().__init__(recipe, cache)
         self.slices: list[LabelledSlice] = []
-        self._masked = any(selection.case.mask is not None for selection in selections)
-        for selection in selections:
-            self._add(selection, recipe)
+        parts = [(selection, recipe) for selection in selections]
+        if every_plane:
+            parts = [part for each in selections for part in selections_of_planes(each, recipe)]
+        self._masked = any(selection.case.mask is not None for selection, _ in parts)
+        for selection, plane_recipe in parts:
+            self._add(selection, plane_recipe)
         weight = recipe.sampling.foreground_weight
         self._weights = [weight if piece.has_foreground else 1.0 for piece in self.slices]
 
@@ -189,6 +200,11 @@ class SliceSet(CaseSet):
     def pieces(self) -> Sequence[LabelledSlice]:
         """What is validated on."""
         return self.slices
+
+    @property
+    def contents(self) -> list[float]:
+        """How much there is to see in each of `sources`, as of `LabelledSlice`."""
+        return [piece.content for piece in self.slices]
 
     def epoch(self, epoch: int) -> list[LabelledSlice]:
         """What an epoch (from 0) learns from, in order; a function of seed and epoch alone."""
@@ -201,11 +217,6 @@ class SliceSet(CaseSet):
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
-    @property
-    def contents(self) -> list[float]:
-        """How much there is to see in each of `sources`, as of `LabelledSlice`."""
-        return [piece.content for piece in self.slices]
-
         images = stack.images(indices)
         counted = selection.case.counted(PLANES[recipe.sampling.plane])
         if recipe.target.kind == "labels":
@@ -221,7 +232,8 @@ class SliceSet(CaseSet):
             for picture, truth in zip(images, targets, strict=True)
         )
         self.sources.extend((selection.case, stored) for stored in chosen)
-        self._measure(image, indices)
+        if recipe.sampling.plane == self._recipe.sampling.plane:
+            self._measure(image, indices)
 
 
 def collate(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:

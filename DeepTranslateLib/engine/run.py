@@ -161,7 +161,7 @@ def _train(
     recipe = _with_landmarks(recipe, split, folder, initial)
     cache = folder / "cache"
     validation = noisy_selections(split.validation, recipe, cache / "noisy")
-    training_set = prepared_set(split.training, recipe, cache)
+    training_set = prepared_set(split.training, recipe, cache, teaching=True)
     validation_set = prepared_set(validation, recipe, cache / "validation")
     begins = not (folder / LAST_CHECKPOINT).is_file()
     trainer = Trainer(

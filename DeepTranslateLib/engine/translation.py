@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +21,16 @@ from DeepTranslateLib.engine.device import (
 )
 from DeepTranslateLib.engine.memory import refuse_above, resident_memory
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack, values_of_channels
+from DeepTranslateLib.engine.outputs import channels_of, finished, fused, shares, values
+from DeepTranslateLib.engine.planes import PlaneFusion
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
 from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.model import Model, ModelError
 from DeepTranslateLib.recipe import PLANES, Recipe
+
+__all__ = ["Progress", "Translator", "channels_of"]
 
 Progress = Callable[[int, int], None]
 
@@ -87,7 +92,7 @@ class Translator:
         Raises:
             MemoryLimitError: The memory limit is too low for this volume.
         """
-        output = self.translate_stack(self._stack(image), progress=progress)
+        output = self._upright(image, self._stack(image), None, progress)
         upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
         return image.with_voxels(upright.oriented(image.orientation).voxels)
 
@@ -108,7 +113,7 @@ class Translator:
         whole = stack.slices if isinstance(stack, VolumeStack) else stack
         stored = range(len(whole)) if slices is None else slices
         indices = [whole.index(each) for each in stored]
-        return indices, self.translate_stack(stack, indices)
+        return indices, self._upright(image, stack, indices, None)
 
     def translate_stack(
         self,
@@ -116,7 +121,7 @@ class Translator:
         indices: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """Translate slices of a stack.
+        """Translate slices of a stack, as slices of its plane alone see them.
 
         Args:
             stack: Made with the translator's recipe.
@@ -136,11 +141,35 @@ class Translator:
         output = self._empty(len(chosen), stack)
         places = iter(output)
         done = 0
-        for some, pieces in self._slices(stack, chosen):
-            for index, piece in zip(some, self._values(pieces), strict=True):
+        for some, pieces in self._slices(stack, chosen, partial(finished, self.recipe)):
+            for index, piece in zip(some, values(self.recipe, pieces), strict=True):
                 stack.paste(piece, index, next(places))
             done += len(some)
             tell(done, len(chosen))
+        return output
+
+    def _upright(
+        self,
+        image: Image,
+        stack: SliceStack | VolumeStack,
+        indices: Sequence[int] | None,
+        progress: Progress | None,
+    ) -> np.ndarray:
+        """Slices of a volume's stack, as of `translate`."""
+        if isinstance(stack, VolumeStack) or not self.recipe.sampling.fusion:
+            return self.translate_stack(stack, indices, progress)
+        chosen = range(len(stack)) if indices is None else indices
+        fusion = PlaneFusion(
+            image,
+            self.recipe,
+            lambda each, some: self._slices(each, some, partial(shares, self.recipe)),
+            self._memory_limit,
+            reserved=self._bytes(len(chosen), stack),
+        )
+        output = self._empty(len(chosen), stack)
+        tell = progress if progress is not None else lambda done, total: None
+        for whole, (_, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
+            whole[...] = values(self.recipe, fused(self.recipe, mean[None]))[0]
         return output
 
     def _stack(self, image: Image) -> SliceStack | VolumeStack:
@@ -163,8 +192,8 @@ class Translator:
         )
         output = self._empty(len(wanted), stack.slices)
         places = {index: place for place, index in enumerate(wanted)}
-        for index, rows, values in translation.pieces(wanted, progress):
-            piece = self._values(self._finished(values[None]))[0]
+        for index, rows, outputs in translation.pieces(wanted, progress):
+            piece = values(self.recipe, finished(self.recipe, outputs[None]))[0]
             stack.slices.paste(piece, index, output[places[index]], rows)
         if list(indices) == wanted:
             return output
@@ -184,20 +213,20 @@ class Translator:
         return count * math.prod(stack.shape[1:]) * itemsize
 
     def _slices(
-        self, stack: SliceStack, indices: Sequence[int]
+        self, stack: SliceStack, indices: Sequence[int], finish: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[Sequence[int], Tensor]]:
         """Translate slices of a stack, as many at a time as fit into memory.
 
         Yields:
-            The indices, and for them (N, rows, columns) of the stack's crop on the CPU, as of
-            `_finished`.
+            The indices, and on the CPU what `finish` makes of their outputs (N, C, rows, columns)
+            at the pixel size of the crop.
         """
         batch = batch_that_fits(self.recipe, stack.size, self._device)
         start = 0
         while start < len(indices):
             chosen = indices[start : start + batch]
             try:
-                result = self._translated(stack, chosen)
+                result = self._translated(stack, chosen, finish)
             except torch.OutOfMemoryError:
                 if batch == 1:
                     raise
@@ -209,8 +238,10 @@ class Translator:
 
     @without_denormals()
     @torch.inference_mode()
-    def _translated(self, stack: SliceStack, indices: Sequence[int]) -> Tensor:
-        return self._finished(stack.restore(self._output(stack.images(indices)))).cpu()
+    def _translated(
+        self, stack: SliceStack, indices: Sequence[int], finish: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        return finish(stack.restore(self._output(stack.images(indices)))).cpu()
 
     @without_denormals()
     @torch.inference_mode()
@@ -224,32 +255,3 @@ class Translator:
         exact = self.recipe.target.kind == "volume"
         with full_precision() if exact else autocast(self._device):
             return self._network(images)[0].float()
-
-    def _finished(self, output: Tensor) -> Tensor:
-        """Of (N, C, rows, columns): channels (uint8, 0 is no label), or values in units, fp32."""
-        target = self.recipe.target
-        if target.kind == "labels":
-            return channels_of(output)
-        assert target.range is not None
-        low, high = target.range
-        return output[:, 0] * (high - low) + low
-
-    def _values(self, finished: Tensor) -> np.ndarray:
-        """The values of an output of what `_finished` gives."""
-        pieces = finished.numpy()
-        if self.recipe.target.kind == "labels":
-            return values_of_channels(pieces, self.recipe)
-        return pieces
-
-
-def channels_of(logits: Tensor) -> Tensor:
-    """The likeliest label of each pixel where its probability is above a half, else none.
-
-    Args:
-        logits: (N, labels, H, W).
-
-    Returns:
-        (N, H, W) uint8: 0 none, n the nth label.
-    """
-    best, channel = logits.max(dim=1)
-    return torch.where(best > 0, channel + 1, 0).to(torch.uint8)

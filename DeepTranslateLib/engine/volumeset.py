@@ -106,7 +106,7 @@ class VolumeSet(CaseSet):
 
 
 def prepared_set(
-    selections: Sequence[Selection], recipe: Recipe, cache: Path
+    selections: Sequence[Selection], recipe: Recipe, cache: Path, teaching: bool = False
 ) -> SliceSet | VolumeSet:
     """The slices or, for a recipe of patches, the volumes of some selections.
 
@@ -114,7 +114,8 @@ def prepared_set(
         selections: Cases and their labelled slices.
         recipe: With its spacings resolved.
         cache: Folder for what does not fit into memory.
+        teaching: It is learnt from; where the recipe fuses planes, from all of them.
     """
     if recipe.is_volumetric:
         return VolumeSet(selections, recipe, cache)
-    return SliceSet(selections, recipe, cache)
+    return SliceSet(selections, recipe, cache, every_plane=teaching and recipe.sampling.fusion)

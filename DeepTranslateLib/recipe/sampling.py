@@ -22,9 +22,17 @@ class Sampling:
     With `patch` it sees boxes of as many slices, rows and columns, which lie as slices of `plane`
     do; what is beyond a volume is air that neither teaches nor counts. `network.dimension` is
     then 3. Without `patches_per_epoch` an epoch has as many as cover the training volumes once.
+
+    With `fusion` slices of all three planes teach, as many of each, and a volume is translated in
+    all three: the mean of the labels' probabilities, or of the values, counts. `plane` is then the
+    one that labelled slices are counted along and validation looks at.
     """
 
     plane: str = limits("axial", choices=tuple(PLANES))
+    fusion: bool = limits(
+        False,
+        help="Slices of all three planes teach; the mean of what each makes of a volume counts.",
+    )
     context: int = limits(
         0, minimum=0, maximum=8, help="Neighbouring slices that are seen on each side."
     )
@@ -57,12 +65,14 @@ class Sampling:
     )
 
     def validate(self, path: str) -> None:
-        """Refuse patches with context: they hold their neighbours."""
+        """Refuse patches with context or fusion: they hold what lies around."""
         if self.patch is not None and self.context:
             raise RecipeError(
                 f"{path}.context",
                 f"a patch holds its neighbouring slices; expected 0, found {self.context}.",
             )
+        if self.patch is not None and self.fusion:
+            raise RecipeError(f"{path}.fusion", "planes are fused of slices; set patch to null.")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ _FOR_VOLUMES = {
 }
 LABEL_LOSSES = tuple(_FOR_LABELS)
 VOLUME_LOSSES = tuple(_FOR_VOLUMES)
+# Those by which a pixel has one label or none, so that the logits belong into one softmax.
+EXCLUSIVE = ("cross_entropy", "sparse_cross_entropy", "dice_cross_entropy")
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
