@@ -1,4 +1,4 @@
-"""`ct-body-composition` on real CT: 17 labelled slices of two patients, measured on the third.
+"""Body composition on real CT: 17 labelled slices of two patients, measured on the third.
 
 All three rotations, each as a user would: a cohort CSV, `deeptranslate train`, `deeptranslate
 translate`. The labels are the silver standard described beside the data (3 and 4 are both lean
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import time
@@ -16,10 +17,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
+from DeepTranslateLib.cohort import read_cohort
+from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
+from DeepTranslateLib.model import read_model
+from DeepTranslateLib.recipe import read_recipe
+from Testing.benchmarks.overlays import overlay_picture
+from Testing.benchmarks.records import (
+    FOLDER,
+    Record,
+    append_record,
+    cells,
+    commit,
+    matching,
+    read_records,
+    table_row,
+)
 from Testing.benchmarks.sample import data_folder, machine
 
 TISSUES = ("ScAT", "VAT", "lean")
@@ -65,30 +80,91 @@ PATIENTS = (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/real_body_composition"))
-    parser.add_argument("--recipe", default="ct-body-composition")
+    parser.add_argument("--recipe", nargs="+", default=["ct-body-composition-best"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--test", nargs="+", choices=[p.name for p in PATIENTS])
+    parser.add_argument("--results", type=Path, default=FOLDER / "real_body_composition.jsonl")
+    parser.add_argument("--table", action="store_true", help="print the results, train nothing")
     options = parser.parse_args([] if arguments is None else arguments)
-    if not data_folder().is_dir():
+    if not data_folder().is_dir() and not options.table:
         print("The real images are not here (DEEPTRANSLATE_DATA); nothing was measured.")
         return
-    options.output.mkdir(parents=True, exist_ok=True)
-    print(f"{options.recipe}, {machine()}")
-    print("| test | seed | " + " | ".join(TISSUES) + " | train s |")
-    print("|---|---|" + "---|" * (len(TISSUES) + 1))
+    if not options.table:
+        print(machine())
+        for seed in options.seeds:
+            for recipe in options.recipe:
+                for test in PATIENTS:
+                    if options.test is None or test.name in options.test:
+                        _rotation(test, recipe, seed, options)
+    print("\n".join(table(read_records(options.results))))
+
+
+def table(records: list[Record]) -> list[str]:
+    """The lines of the table: for each patient the recipes, and the intensity alone."""
+    head = ["test", "trained", "seeds", "epochs", *TISSUES, "CPU s"]
+    lines = [table_row(head), "|---" * len(head) + "|"]
     for test in PATIENTS:
-        if options.test is None or test.name in options.test:
-            for seed in options.seeds:
-                dice, seconds = _rotation(test, seed, options)
-                cells = " | ".join(f"{value:.3f}" for value in dice)
-                print(f"| {test.name} | {seed} | {cells} | {seconds:.0f} |", flush=True)
-    print("aim: " + " / ".join(f"{value:.2f}" for value in AIM))
+        of_test = matching(records, test=test.name)
+        ways = sorted({(record["recipe"], record["epochs"]) for record in of_test})
+        for recipe, epochs in ways:
+            chosen = matching(of_test, recipe=recipe, epochs=epochs)
+            seconds = round(float(np.median([record["cpu_seconds"] for record in chosen])))
+            scores = cells([record["dice"] for record in chosen])
+            lines.append(table_row([test.name, recipe, len(chosen), epochs, *scores, seconds]))
+        if of_test:
+            trivial = cells([record["baseline"] for record in of_test])
+            row = [test.name, "intensity only", len(of_test), "", *trivial, ""]
+            lines.append(table_row(row))
+    return [*lines, table_row(["*aim*", "", "", "", *(f"{value:.2f}" for value in AIM), ""])]
 
 
-def _rotation(test: Patient, seed: int, options: argparse.Namespace) -> tuple[list[float], float]:
-    folder: Path = options.output / f"{test.name}_{seed}"
-    folder.mkdir(exist_ok=True)
+def _rotation(test: Patient, recipe: str, seed: int, options: argparse.Namespace) -> None:
+    plan = read_recipe(recipe)
+    epochs = options.epochs or plan.training.epochs
+    done = {"recipe": plan.name, "test": test.name, "seed": seed, "epochs": epochs}
+    if matching(read_records(options.results), **done):
+        return
+    folder: Path = options.output / f"{plan.name}_{epochs}" / f"{test.name}_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    cohort = _write_cohort(test, folder)
+    started, busy = time.monotonic(), _busy_children()
+    command = ["train", "--recipe", recipe, "--cohort", str(cohort), "--seed", str(seed)]
+    _deeptranslate([*command, "--epochs", str(epochs), "--output", str(folder / "run")])
+    seconds, busy = time.monotonic() - started, _busy_children() - busy
+    model = folder / "run" / "model.dtmodel"
+    image = data_folder() / test.image
+    _deeptranslate(
+        ["translate", "--model", str(model), "--output", str(folder / "out"), str(image)]
+    )
+    (output,) = (folder / "out").glob("*_labels.nrrd")
+    original, predicted, truth = read_image(image), read_image(output), _labels(test)
+    inside = np.ones(truth.shape, bool)
+    if test.trust is not None:
+        inside = read_image(data_folder() / test.trust).voxels > 0
+    trained = read_model(model)
+    cases = read_cohort(cohort).cases
+    baseline = IntensityBaseline(trained.recipe, cases, [case.slices or () for case in cases])
+    (trivial,) = baseline.translate(original, range(len(truth.voxels))).values()
+    upright = [each.oriented("LPS").voxels for each in (original, predicted, truth)]
+    levels = np.linspace(0, len(truth.voxels) - 1, 5)[1:4].round().astype(int)
+    rows = [tuple(volume[index] for volume in upright) for index in levels]
+    overlay_picture(rows, folder / "picture.png")
+    record: Record = {
+        **done,
+        "dice": _dice_of_tissues(predicted, truth, inside),
+        "baseline": _dice_of_tissues(trivial, truth, inside),
+        "best_epoch": trained.card.epoch,
+        "seconds": round(seconds),
+        "cpu_seconds": round(busy),
+        "commit": commit(),
+    }
+    append_record(options.results, record)
+    print(record, flush=True)
+
+
+def _write_cohort(test: Patient, folder: Path) -> Path:
+    """Write the labels of the other two, and the CSV that names 17 slices of them."""
     teachers = [patient for patient in PATIENTS if patient is not test]
     cohort = folder / "cohort.csv"
     with open(cohort, "w", newline="") as stream:
@@ -101,28 +177,13 @@ def _rotation(test: Patient, seed: int, options: argparse.Namespace) -> tuple[li
             slices = np.linspace(first + 1, last - 1, count).round().astype(int)
             chosen = ";".join(str(index) for index in slices)
             writer.writerow([patient.name, data_folder() / patient.image, labels.resolve(), chosen])
-    started = time.monotonic()
-    command = ["train", "--recipe", options.recipe, "--cohort", str(cohort), "--seed", str(seed)]
-    if options.epochs is not None:
-        command += ["--epochs", str(options.epochs)]
-    _deeptranslate([*command, "--output", str(folder / "run")])
-    seconds = time.monotonic() - started
-    model = folder / "run" / "model.dtmodel"
-    image = data_folder() / test.image
-    _deeptranslate(
-        ["translate", "--model", str(model), "--output", str(folder / "out"), str(image)]
-    )
-    (output,) = (folder / "out").glob("*_labels.nrrd")
-    predicted, truth = read_image(output), _labels(test)
-    inside = np.ones(truth.shape, bool)
-    if test.trust is not None:
-        inside = read_image(data_folder() / test.trust).voxels > 0
-    upright = [each.oriented("LPS") for each in (read_image(image), predicted, truth)]
-    _picture(*upright, folder / "picture.png")
-    return [
-        _dice(predicted.voxels[inside] == value, truth.voxels[inside] == value)
-        for value in (1, 2, 3)
-    ], seconds
+    return cohort
+
+
+def _busy_children() -> float:
+    """Processor seconds of the commands that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _labels(patient: Patient) -> Image:
@@ -130,25 +191,14 @@ def _labels(patient: Patient) -> Image:
     return labels.with_voxels(np.where(labels.voxels == 4, 3, labels.voxels).astype(np.uint8))
 
 
-def _dice(mine: np.ndarray, theirs: np.ndarray) -> float:
-    return 2 * np.count_nonzero(mine & theirs) / (np.count_nonzero(mine) + np.count_nonzero(theirs))
-
-
-def _picture(image: Image, predicted: Image, truth: Image, path: Path) -> None:
-    """Image, labels and truth of three slices, one below the other."""
-    colors = [0, 0, 255, 255, 0, 0, 0, 255, 0]  # of labels 3, 1, 2: SimpleITK counts on from n
-    rows = []
-    for index in np.linspace(0, len(image.voxels) - 1, 5)[1:4].round().astype(int):
-        grey = np.clip((image.voxels[index] + 160.0) / 400 * 255, 0, 255).astype(np.uint8)
-        slice_image = sitk.GetImageFromArray(grey)
-        pieces = [np.stack([grey] * 3, axis=-1)]
-        for labels in (predicted, truth):
-            label_slice = sitk.GetImageFromArray(labels.voxels[index].astype(np.uint8))
-            overlay = sitk.LabelOverlay(slice_image, label_slice, 0.4, 0, colors)
-            pieces.append(sitk.GetArrayFromImage(overlay))
-        rows.append(np.concatenate(pieces, axis=1))
-    canvas = sitk.GetImageFromArray(np.concatenate(rows), isVector=True)
-    sitk.WriteImage(canvas, str(path))
+def _dice_of_tissues(mine: Image, truth: Image, inside: np.ndarray) -> list[float]:
+    found, true = mine.voxels[inside], truth.voxels[inside]
+    return [
+        2
+        * int(np.count_nonzero((found == value) & (true == value)))
+        / int(np.count_nonzero(found == value) + np.count_nonzero(true == value))
+        for value in (1, 2, 3)
+    ]
 
 
 def _deeptranslate(arguments: list[str]) -> None:
