@@ -54,9 +54,9 @@ class Prepared:
         image: The image.
         target: Label map or volume on the image's grid, or None.
         mask: Where the target is known, uint8 on the image's grid; None: everywhere.
-        transform: From the prepared image's world to that of what was moved (the target; with a
-            reference the image and its target); None where nothing was registered, or where the
-            registration was not kept.
+        transform: From the prepared image's world to the original image's.
+        target_transform: From the prepared image's world to the original target's, where that is
+            another one; None elsewhere.
         registration: What was found; None where nothing was registered.
         notes: What a person should look at, as sentences.
     """
@@ -64,7 +64,8 @@ class Prepared:
     image: Image
     target: Image | None
     mask: Image | None
-    transform: Transform | None
+    transform: Transform
+    target_transform: Transform | None
     registration: Registration | None
     notes: tuple[str, ...]
 
@@ -125,7 +126,8 @@ def prepare_case(
         image=made,
         target=target,
         mask=known,
-        transform=moved if kept else None,
+        transform=first,
+        target_transform=second if kept and steps.reference is None else None,
         registration=registration,
         notes=tuple(notes),
     )

@@ -1,7 +1,7 @@
 """The folder of a prepared cohort: a folder a case, a cohort CSV, a report; it can be gone on with.
 
 FOLDER/preparation.json     what is done to each case
-FOLDER/cases/NAME/          image, target and mask as .nrrd, transform.tfm; case.json, last
+FOLDER/cases/NAME/          image, target, mask (.nrrd), transforms (.tfm); case.json, last
 FOLDER/cohort.csv           the prepared cases
 FOLDER/report.csv           how well images agreed before and after their registration
 """
@@ -26,9 +26,10 @@ from DeepTranslateLib.image.transform import write_transform
 from DeepTranslateLib.schema import SchemaError, read_json
 
 COHORT_FILE, REPORT_FILE = "cohort.csv", "report.csv"
-_OPTIONS_FILE, _CASE_FILE, _TRANSFORM_FILE = "preparation.json", "case.json", "transform.tfm"
+_OPTIONS_FILE, _CASE_FILE = "preparation.json", "case.json"
 _MEASURES = ("information", "overlap", "coverage")
 _PARTS = ("image", "target", "mask")
+_TRANSFORMS = ("transform", "target_transform")
 
 
 class PreparedFolder:
@@ -84,17 +85,17 @@ class PreparedFolder:
         """Write a prepared case, its record last; return the record."""
         folder = self._folder(case)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (_CASE_FILE, _TRANSFORM_FILE, *(f"{part}.nrrd" for part in _PARTS)):
+        images = {part: folder / f"{part}.nrrd" for part in _PARTS}
+        transforms = {part: folder / f"{part}.tfm" for part in _TRANSFORMS}
+        for path in (folder / _CASE_FILE, *images.values(), *transforms.values()):
             # Of a preparation that was stopped, or of sources that have changed since.
-            (folder / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         files = {}
-        for part in _PARTS:
-            image = getattr(prepared, part)
-            if image is not None:
-                files[part] = self._relative(write_image(image, folder / f"{part}.nrrd"))
-        if prepared.transform is not None:
-            path = write_transform(prepared.transform, folder / _TRANSFORM_FILE)
-            files["transform"] = self._relative(path)
+        for part, path in (*images.items(), *transforms.items()):
+            value = getattr(prepared, part)
+            if value is not None:
+                write_image(value, path) if part in images else write_transform(value, path)
+                files[part] = path.relative_to(self.path).as_posix()
         record = {
             "subject": case.subject,
             "case": self.name(case),
@@ -126,9 +127,6 @@ class PreparedFolder:
 
     def _folder(self, case: Case) -> Path:
         return self.path / "cases" / self.name(case)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
 
 
 def _report(records: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
