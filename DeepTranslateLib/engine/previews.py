@@ -39,6 +39,8 @@ class Previews:
     `folder/previews`: `input.nrrd` and `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of the last
     epochs.
 
+    With fusion of planes, what is shown is made by the slices of the recipe's own plane.
+
     Args:
         folder: The run's folder.
         recipe: With its spacing resolved.
@@ -106,8 +108,13 @@ class Previews:
         contents = self._validation.contents
         case, stored = self._validation.sources[int(np.argmax(contents))]
         whole = case.read_image()
-        stack = slice_stack(whole, self._recipe)
-        index = stack.index(stored)
+        stack: SliceStack | VolumeStack
+        if self._recipe.is_volumetric:
+            stack = volume_stack(whole, self._recipe)
+            index = stack.slices.index(stored)
+        else:
+            stack = slice_stack(whole, self._recipe)
+            index = stack.index(stored)
         image = _one_slice(whole, index, self._plane)
         target = _one_slice(read_target(case, self._recipe), index, self._plane).oriented(
             image.orientation
@@ -119,8 +126,8 @@ class Previews:
             (self._folder / FOLDER).mkdir(exist_ok=True)
             write_image(image, self._folder / FOLDER / "input.nrrd")
             write_image(target, self._folder / FOLDER / "target.nrrd")
-        if self._recipe.is_volumetric:
-            return volume_stack(whole, self._recipe), index, image
+        if isinstance(stack, VolumeStack):
+            return stack, index, image
         return stack.alone(index), 0, image
 
     def _drop_old(self) -> None:

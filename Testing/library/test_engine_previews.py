@@ -13,12 +13,13 @@ from engine_samples import blobs, blobs_cohort, labels_recipe, lps_affine, store
 
 from DeepTranslateLib.cohort import Case, Cohort, Selection, cohort_from_lists
 from DeepTranslateLib.engine import previews
-from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.planes import recipe_of_plane
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.engine.volumeset import prepared_set
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image
 from DeepTranslateLib.jobs import Events
@@ -44,7 +45,7 @@ class Watched:
         self.recipe = recipe
         torch.manual_seed(0)
         self.network = build_network(recipe)
-        validation = SliceSet([Selection(case, None)], recipe, folder / "cache")
+        validation = prepared_set([Selection(case, None)], recipe, folder / "cache")
         events = Events(sink=self.events.append)
         self._previews = Previews(folder, recipe, validation, CPU, events)
 
@@ -102,6 +103,36 @@ def test_a_preview_of_a_coronal_volume_recipe_is_in_its_units(tmp_path: Path) ->
     assert np.array_equal(watched.image("target").oriented("LPS").voxels, voxels[:, 3:4])
     whole = Translator(watched.network, recipe, CPU).translate(image)
     assert np.array_equal(watched.image("epoch_0001").oriented("LPS").voxels, whole.voxels[:, 3:4])
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAI"])
+def test_a_preview_of_patches_is_what_translating_the_whole_volume_shows_there(
+    tmp_path: Path, orientation: str
+) -> None:
+    recipe = labels_recipe(
+        2,
+        sampling={"patch": [4, 8, 8]},
+        network={"dimension": 3},
+        preprocessing={"slice_spacing": 2.1, "spacing_tolerance": 0.0},
+    )
+    case = case_of(orientation, recipe)
+    watched = Watched(case, recipe, tmp_path)
+    watched(0)
+    whole = Translator(watched.network, recipe, CPU).translate(case.read_image()).oriented("LPS")
+    assert len(np.unique(whole.voxels[2])) > 1
+    shown = watched.image("epoch_0001").oriented("LPS")
+    assert np.array_equal(shown.voxels[0], whole.voxels[2])
+    assert shown.same_grid(whole.cropped((0, 0, 2), (16, 16, 3)))
+
+
+def test_with_fused_planes_a_preview_is_that_of_the_recipes_own(tmp_path: Path) -> None:
+    recipe = labels_recipe(2, sampling={"fusion": True})
+    case = case_of("LPS", recipe)
+    watched = Watched(case, recipe, tmp_path)
+    watched(0)
+    own = recipe_of_plane(recipe, "axial")
+    alone = Translator(watched.network, own, CPU).translate(case.read_image())
+    assert np.array_equal(watched.image("epoch_0001").voxels[0], alone.voxels[2])
 
 
 def test_the_body_is_that_of_the_whole_volume(tmp_path: Path) -> None:
