@@ -37,6 +37,7 @@ MEMORY_BYTES = 4 * 2**30
 _LEAST_BOTTOM = 8  # pixels of the coarsest level
 _MANY_SLICES = 100
 _STEPS = 6000
+_ROTATION = 20.0  # degrees
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,11 @@ class _Choices:
         self._choose = reasons.choose
         self._images = images
 
+    @property
+    def _is_free(self) -> bool:
+        """Nobody wrote down how to learn."""
+        return self._base is None or not self._base.is_configured
+
     def recipe(self, name: str) -> Recipe:
         """The whole recipe."""
         found, base, images = self._found, self._base, self._images
@@ -166,7 +172,7 @@ class _Choices:
         )
 
     def _method(self, start: Recipe) -> Method:
-        if self._base is not None and self._base.is_configured:
+        if not self._is_free:
             return start.method
         if self._found.kind == "volume":
             loss, reason = (
@@ -229,23 +235,31 @@ class _Choices:
 
     def _augmentation(self, start: Recipe, target: Target) -> Augmentation:
         given = start.augmentation
+        rotation, left_right, up_down = given.rotation, given.flip_left_right, given.flip_up_down
+        unnamed = any(label.name == f"label {label.value}" for label in target.labels)
+        reason = "No label's name has a side." + (
+            " Set both flips to 0 if a label is left or right." if unnamed else ""
+        )
+        upright = reason
+        if self._is_free:
+            upright = (
+                "People lie alike; a network that also learns them upside down, or turned by 70 "
+                "degrees, takes several times as many steps."
+            )
+            rotation = self._choose("augmentation.rotation", _ROTATION, upright)
+            up_down = 0.0
         sided = [label.name for label in target.labels if names_a_side(label.name)]
         if sided:
-            reason = (
+            reason = upright = (
                 f"Labels have sides ({', '.join(sided)}): a mirrored image would teach the wrong "
                 "one, whichever way it is mirrored."
             )
-            flips = (0.0, 0.0)
-        else:
-            unnamed = any(label.name == f"label {label.value}" for label in target.labels)
-            reason = "No label's name has a side." + (
-                " Set both flips to 0 if a label is left or right." if unnamed else ""
-            )
-            flips = (given.flip_left_right, given.flip_up_down)
+            left_right = up_down = 0.0
         return dataclasses.replace(
             given,
-            flip_left_right=self._choose("augmentation.flip_left_right", flips[0], reason),
-            flip_up_down=self._choose("augmentation.flip_up_down", flips[1], reason),
+            rotation=rotation,
+            flip_left_right=self._choose("augmentation.flip_left_right", left_right, reason),
+            flip_up_down=self._choose("augmentation.flip_up_down", up_down, upright),
         )
 
     def _training(self, start: Recipe, slices: int) -> Training:

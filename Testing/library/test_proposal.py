@@ -200,3 +200,12 @@ def test_labels_get_the_loss_that_small_ones_count_in_and_a_written_base_keeps_i
     assert "the smallest is 10 % of the voxels" in reason(undecided, "method.loss")
     base = read_recipe("ct-body-composition")
     assert proposed(base).recipe.method == base.method
+
+
+def test_people_lie_alike_unless_a_written_base_says_otherwise():
+    augmentation = proposed().recipe.augmentation
+    assert (augmentation.rotation, augmentation.flip_up_down) == (20, 0)
+    assert augmentation.flip_left_right == 0.5
+    assert "upside down" in reason(proposed(), "augmentation.flip_up_down")
+    base = read_recipe("ct-body-composition")
+    assert proposed(base).recipe.augmentation == base.augmentation
