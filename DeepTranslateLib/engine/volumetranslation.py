@@ -148,7 +148,7 @@ class VolumeTranslation:
         held = resident_memory()
         patch = self._windows.patch
         with MemoryPeak() as windows:
-            self._predict(torch.zeros(self._batch, self._inputs, *patch))
+            self._predict(torch.zeros(1, self._inputs, *patch))
         _, height, width = self._stack.size
         stored = math.prod(self._stack.slices.shape[1:])
         seen = self._inputs * (patch[0] + SLICES_READ) * height * width
