@@ -89,6 +89,7 @@ class CaseSet:
 
     Attributes:
         sources: For each labelled slice its case and its index there, as in `Case.slices`.
+        size_in_bytes: Of all that was prepared, in memory and in files.
 
     Args:
         recipe: With its spacing resolved.
@@ -104,6 +105,7 @@ class CaseSet:
         self._fields_of_view: list[list[float]] = []
         self._units = recipe.inputs[0].units
         self._held = 0
+        self.size_in_bytes = 0
         self._cache = cache
 
     def __len__(self) -> int:
@@ -156,6 +158,7 @@ class CaseSet:
         self._digest.update(str(tuple(tensor.shape)).encode())
         self._digest.update(tensor.contiguous().numpy().data)
         size = tensor.numel() * tensor.element_size()
+        self.size_in_bytes += size
         if self._held + size <= MEMORY_LIMIT:
             self._held += size
             return tensor

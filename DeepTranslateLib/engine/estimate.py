@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, without_denormals
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.memory import memory_use
-from DeepTranslateLib.engine.preprocessing import resolve_spacing
-from DeepTranslateLib.engine.sampling import epoch_order, random_state
+from DeepTranslateLib.engine.sampling import random_state
+from DeepTranslateLib.engine.volumeset import VolumeSet, prepared_set
+from DeepTranslateLib.engine.volumestack import resolved_spacings
 from DeepTranslateLib.recipe import Recipe
 
 _READING_SECONDS = 3.0
@@ -63,27 +64,29 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     sides = [_Side(part, recipe, held) for part in (split.training, split.validation)]
     _read_in_turn(sides)
     _refuse_faults([selection for side in sides for selection in side.read], recipe)
-    recipe = _resolved(recipe, sides[0])
+    recipe = resolved_spacings(recipe, (each.case.read_image() for each in sides[0].read))
     with tempfile.TemporaryDirectory(prefix="deeptranslate-") as folder:
-        sets = [SliceSet(side.some(), recipe, Path(folder) / "cache") for side in sides]
+        sets = [prepared_set(side.some(), recipe, Path(folder) / "cache") for side in sides]
+        shares = [side.share(len(part)) for side, part in zip(sides, sets, strict=True)]
         if torch_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(torch_device)
         learner = Learner(recipe, torch_device)
         steps = _step_seconds(learner, sets[0], recipe)
-        validation = _validation_seconds(learner, sets[1])
+        validation = _validation_seconds(learner, sets[1]) * len(sets[1].pieces) * shares[1]
         memory = memory_use(torch_device)
         used = memory["used"]
         if memory["kind"] == "process":
-            # Of the slices, only those that were measured are in it.
+            # Of what is learnt from, only what was measured is in it.
             used += sum(
-                (side.slices - len(slices)) * _bytes_of_a_slice(slices)
-                for side, slices in zip(sides, sets, strict=True)
+                (share - 1) * part.size_in_bytes for share, part in zip(shares, sets, strict=True)
             )
     step = float(np.median(steps))
-    steps_of_an_epoch = -(-sides[0].slices // training.batch_size)
-    epoch = steps_of_an_epoch * step + sides[1].slices * validation
+    pieces = recipe.sampling.patches_per_epoch if recipe.is_volumetric else None
+    if pieces is None:
+        pieces = round(len(sets[0].epoch(0)) * shares[0])
+    epoch = -(-pieces // training.batch_size) * step + validation
     # Checked, read, and the validation read and translated once more for the model's card.
-    around = sum(side.reading_seconds for side in sides) * 2 + sides[1].slices * validation
+    around = sum(side.reading_seconds for side in sides) * 2 + validation
     return {
         "seconds_per_epoch": epoch,
         "seconds": epoch * training.epochs + around,
@@ -112,6 +115,7 @@ class _Side:
         self._left = list(selections)
         self._count = len(selections)
         self._plane = recipe.sampling.plane
+        self._by_volume = recipe.is_volumetric
         self._named = [None if s.slices is None else len(s.slices) for s in selections]
         self._seconds = 0.0
         self._held = held
@@ -132,7 +136,9 @@ class _Side:
         self.read.append(Selection(self._held[case], selection.slices))
 
     def some(self) -> list[Selection]:
-        """What was read, with a few slices of each case."""
+        """What was read, with a few slices of each case where slices are what is learnt from."""
+        if self._by_volume:
+            return self.read
         chosen = []
         for selection in self.read:
             slices = selection.slices or tuple(range(self._slices_of(selection.case)))
@@ -140,6 +146,14 @@ class _Side:
             some = tuple(slices[round(place)] for place in picked)
             chosen.append(dataclasses.replace(selection, slices=some))
         return chosen
+
+    def share(self, prepared: int) -> float:
+        """How many times as much there is as was prepared.
+
+        Args:
+            prepared: Labelled slices of `some`.
+        """
+        return self._count / len(self.read) if self._by_volume else self.slices / prepared
 
     @property
     def slices(self) -> int:
@@ -180,25 +194,17 @@ def _refuse_faults(selections: Sequence[Selection], recipe: Recipe) -> None:
         )
 
 
-def _resolved(recipe: Recipe, side: _Side) -> Recipe:
-    spacing = resolve_spacing(recipe, (selection.case.read_image() for selection in side.read))
-    preprocessing = dataclasses.replace(recipe.preprocessing, spacing=spacing)
-    return dataclasses.replace(recipe, preprocessing=preprocessing)
-
-
 @without_denormals()
-def _step_seconds(learner: Learner, training: SliceSet, recipe: Recipe) -> list[float]:
+def _step_seconds(learner: Learner, training: SliceSet | VolumeSet, recipe: Recipe) -> list[float]:
     """Time of each of some steps; the first one, which sets things up, is left out."""
     seed, batch = recipe.training.seed, recipe.training.batch_size
-    weights = [1.0] * len(training)
-    orders = itertools.chain.from_iterable(
-        epoch_order(weights, seed, epoch) for epoch in itertools.count()
-    )
+    epochs = (training.epoch(epoch) for epoch in itertools.count())
+    orders: Iterator[Any] = itertools.chain.from_iterable(epochs)
     learner.begin_epoch(0)
     times: list[float] = []
     end = time.monotonic() + _STEP_SECONDS
     for number in range(_MOST_STEPS + 1):
-        chosen = [training.slices[index] for index in itertools.islice(orders, batch)]
+        chosen = list(itertools.islice(orders, batch))
         started = time.monotonic()
         learner.step(chosen, random_state(seed, 0, number))
         times.append(time.monotonic() - started)
@@ -208,23 +214,14 @@ def _step_seconds(learner: Learner, training: SliceSet, recipe: Recipe) -> list[
 
 
 @without_denormals()
-def _validation_seconds(learner: Learner, validation: SliceSet) -> float:
-    """Time to validate one slice; the first one, which sets things up, is left out if it can be."""
+def _validation_seconds(learner: Learner, validation: SliceSet | VolumeSet) -> float:
+    """Time to validate a slice or patch; the first, which sets things up, is left out if it can."""
     times: list[float] = []
     end = time.monotonic() + _VALIDATION_SECONDS
-    for piece in validation.slices:
+    for piece in validation.pieces:
         started = time.monotonic()
         learner.validate([piece])
         times.append(time.monotonic() - started)
         if time.monotonic() > end:
             break
     return float(np.median(times[1:] or times))
-
-
-def _bytes_of_a_slice(slices: SliceSet) -> float:
-    sizes = [
-        tensor.numel() * tensor.element_size()
-        for piece in slices.slices
-        for tensor in (piece.image, piece.target)
-    ]
-    return sum(sizes) / len(slices)
