@@ -92,6 +92,7 @@ def statistics(options: argparse.Namespace, console: Console) -> int:
         image, labels = read_image(options.image), read_image(options.labels)
     if options.recipe is not None:
         recipe = read_recipe(options.recipe)
+        recipe.refuse_if_open()
         if not recipe.target.labels:
             raise CommandError(
                 f"The recipe '{recipe.name}' makes volumes, not labels. Give one with labels."

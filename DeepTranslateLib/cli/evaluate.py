@@ -51,6 +51,8 @@ class _Pair:
 def evaluate_files(options: argparse.Namespace, console: Console) -> int:
     """Compare the files of the command line; as labels or as volumes."""
     recipe = None if options.recipe is None else read_recipe(options.recipe)
+    if recipe is not None:
+        recipe.refuse_if_open()
     with native_silence():
         mask = None if options.mask is None else read_image(options.mask)
         pair = _Pair(read_image(options.prediction), read_image(options.reference), mask)

@@ -27,7 +27,7 @@ from DeepTranslateLib.phantom import torso
 from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
 
-TEACHERS = {0: (0.3, range(1, 17, 3)), 1: (0.5, range(2, 18, 3)), 2: (0.7, range(0, 15, 3))}
+TEACHERS = {0: (0.3, range(1, 17, 3)), 1: (0.5, range(0, 16, 3)), 2: (0.7, range(2, 15, 3))}
 UNSEEN = {10: (0.2, range(0, 17, 2)), 11: (0.5, range(0, 17, 2)), 12: (0.8, range(0, 17, 2))}
 
 

@@ -206,3 +206,14 @@ def test_one_command_measures_says_trains_and_goes_on(place, capfd):
     assert main([*other, "--device", "cpu"]) == 6
     assert main([*map(str, command), "--seed", "3", "--device", "cpu"]) == 3
     assert "Give a new folder" in " ".join(capfd.readouterr()[1].split())
+
+
+def test_an_open_recipe_names_no_labels_to_measure_by(place, capfd):
+    image, labels = (next((place / "cohort").rglob(f"{name}.nrrd")) for name in ("image", "labels"))
+    table = place / "t.csv"
+    command = ["statistics", "--image", image, "--labels", labels, "--output", table]
+    assert main([*map(str, command), "--recipe", NAME]) == 3
+    assert "none was measured yet" in " ".join(capfd.readouterr()[1].split())
+    assert not table.exists()
+    command = ["evaluate", "--prediction", labels, "--reference", labels, "--recipe", NAME]
+    assert main([*map(str, command)]) == 3

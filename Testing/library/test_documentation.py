@@ -14,7 +14,7 @@ from DeepTranslateLib.cli import parser
 from DeepTranslateLib.recipe import recipe_from_json
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("Testing/**/*.md")])
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("Testing/**/*.md")])
 
 
 def test_every_field_of_a_recipe_is_documented_with_its_possible_values():
