@@ -58,9 +58,12 @@ class Windows:
 
     def weights(self) -> Tensor:
         """Weight of each voxel of a window: `patch`, fp32, 1 at its middle."""
-        from monai.data.utils import compute_importance_map
-
-        return compute_importance_map(self.patch, "gaussian", _SIGMA).clamp_(min=_LEAST_WEIGHT)
+        weights = torch.ones(())
+        for length in self.patch:
+            away = torch.arange(length) - (length - 1) / 2
+            along = torch.exp(-(away**2) / (2 * (_SIGMA * length) ** 2))
+            weights = weights[..., None] * along
+        return weights.clamp_(min=_LEAST_WEIGHT)
 
 
 class Stitcher:

@@ -17,7 +17,7 @@ from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
 from Testing.benchmarks.sample import large_ct, machine, model_with_random_weights
 
-LIMITS_GB = (1.6, 2.5)
+LIMITS_GB = (1.4, 2.0)
 SLICES = 1000
 # Prints the peak of the command that its arguments are: its only child.
 _WATCH = (
@@ -36,7 +36,7 @@ def recipe() -> Recipe:
             "target": {"kind": "labels", "labels": labels},
             "sampling": {"patch": [32, 128, 128]},
             "preprocessing": {"window": [-200, 300], "spacing": None},
-            "network": {"dimension": 3, "levels": 2, "channels": 2},
+            "network": {"dimension": 3, "levels": 2, "channels": 1},
             "method": {"loss": "dice_binary_cross_entropy"},
         }
     )
