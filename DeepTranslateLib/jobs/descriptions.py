@@ -41,6 +41,9 @@ class TranslateJob:
 class TrainJob:
     """Train a recipe on a cohort; the job's folder is the run's folder.
 
+    A recipe that is configured from a cohort is so first, as it is for a check, an estimate and a
+    preview of the augmentation; the event "configured" has the `recipe` and its `reasons`.
+
     Result:
         `model` (path), `best_epoch` (from 1), `metrics`, `finished`: False when it was ended early
         by the finish file.

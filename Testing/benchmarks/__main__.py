@@ -5,7 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("translation_memory", "volume_memory", "translation_speed", "real_body_composition")
+NAMES = (
+    "translation_memory",
+    "volume_memory",
+    "translation_speed",
+    "proposal",
+    "real_body_composition",
+)
 
 
 def main(names: list[str]) -> int:

@@ -13,6 +13,7 @@ from engine_samples import lps_affine
 
 from DeepTranslateLib import phantom
 from DeepTranslateLib.cli import main
+from DeepTranslateLib.cli.handlers import Handlers, JobContext
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists, read_cohort
 from DeepTranslateLib.cohort.fingerprint import measure_cohort
 from DeepTranslateLib.configuration import configured, with_labels_of
@@ -20,7 +21,8 @@ from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.image.files import write_image
+from DeepTranslateLib.image.files import read_image, write_image
+from DeepTranslateLib.jobs import AugmentJob, CheckJob
 from DeepTranslateLib.model import read_model
 from DeepTranslateLib.proposal import propose_recipe
 from DeepTranslateLib.recipe import Recipe, RecipeError, read_recipe, recipe_from_json
@@ -217,3 +219,31 @@ def test_an_open_recipe_names_no_labels_to_measure_by(place, capfd):
     assert not table.exists()
     command = ["evaluate", "--prediction", labels, "--reference", labels, "--recipe", NAME]
     assert main([*map(str, command)]) == 3
+
+
+def test_jobs_configure_a_recipe_and_tell_what_they_chose(place, tmp_path):
+    recipe = to_json(opened())
+    subject = next((place / "cohort").iterdir())
+    preview = AugmentJob(recipe, str(subject / "image.nrrd"), str(subject / "labels.nrrd"))
+    for job in (preview, CheckJob(recipe, str(place / "cohort"))):
+        events: list[dict[str, Any]] = []
+        result = Handlers().do(job, JobContext(tmp_path, events.append, lambda: False))
+        (told,) = [event for event in events if event["event"] == "configured"]
+        assert recipe_from_json(told["recipe"]).is_configured
+        assert told["reasons"]
+        if isinstance(job, CheckJob):
+            assert result["faults"] == []
+        else:
+            assert (tmp_path / result["file"]).is_file()
+
+
+def test_a_check_says_the_faults_that_keep_a_recipe_from_being_chosen(place, tmp_path):
+    folder = tmp_path / "cohort" / "only"
+    folder.mkdir(parents=True)
+    subject = next((place / "cohort").iterdir())
+    image = read_image(subject / "image.nrrd")
+    write_image(image, folder / "image.nrrd")
+    write_image(image.with_voxels(np.zeros(image.shape, np.uint8)), folder / "labels.nrrd")
+    job = CheckJob(to_json(read_recipe(NAME)), str(tmp_path / "cohort"))
+    context = JobContext(tmp_path, lambda event: None, lambda: False)
+    assert [fault["kind"] for fault in Handlers().do(job, context)["faults"]] == ["empty_labels"]
