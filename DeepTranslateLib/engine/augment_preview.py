@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from DeepTranslateLib.cohort.case import stack_axis
 from DeepTranslateLib.engine.dataset import LabelledSlice
 from DeepTranslateLib.engine.learner import augmented_slices
 from DeepTranslateLib.engine.preprocessing import (
+from DeepTranslateLib.engine.patch_preview import shown_patch
     slice_stack,
     values_of_channels,
 )
@@ -27,7 +30,8 @@ def augmented(
     """One slice as the network sees it, and as augmentation shows it in as many steps.
 
     The changes are those of the first step of epochs 0, 1, ... of a training with this seed
-    whose batch begins with this slice.
+    whose batch begins with this slice. Of a recipe of patches it is one slice of the patch around
+    it that is shown, on a square as long as the patch's longer side.
 
     Args:
         recipe: Says how slices are prepared and changed.
@@ -60,16 +64,22 @@ def augmented(
             f"There is no slice {slice}: the image has {slices} {recipe.sampling.plane} slices, "
             f"0 to {slices - 1}."
         )
-    piece = _prepared(recipe, image, target, slice)
-    side = max(piece.size)
-    before = _centred(piece.image[None], side), _centred(piece.target[None], side)
+    if recipe.is_volumetric:
+        patch = shown_patch(recipe, image, target, slice)
+        unchanged, change = patch.unchanged, patch.changed
+    else:
+        piece = _prepared(recipe, image, target, slice)
+        unchanged = piece.image[None], piece.target[None]
+        change = functools.partial(_changed, piece, recipe)
+    side = max(unchanged[0].shape[-2:])
+    before = _centred(unchanged[0], side), _centred(unchanged[1], side)
     after_images, after_targets = [], []
     for epoch in range(count):
         random = random_state(seed, epoch, 0)
         random.integers(2**62)  # a step's draw for dropout comes first
-        images, targets = augmented_slices([piece], recipe, random, _CPU)
-        after_images.append(images)
-        after_targets.append(targets)
+        images, targets = change(random)
+        after_images.append(_centred(images, side))
+        after_targets.append(_centred(targets, side))
     empty = torch.zeros(0, *before[0].shape[1:]), before[1][:0]
     return {
         "image": _in_units(before[0], recipe)[0],
@@ -80,6 +90,12 @@ def augmented(
 
 
 def _prepared(recipe: Recipe, image: Image, target: Image, stored: int) -> LabelledSlice:
+def _changed(
+    piece: LabelledSlice, recipe: Recipe, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    return augmented_slices([piece], recipe, random, _CPU)
+
+
     recipe = resolved_spacings(recipe, [image])
     stack = slice_stack(image, recipe)
     indices = [stack.index(stored)]

@@ -11,6 +11,7 @@ from engine_samples import blobs, labels_recipe, lps_affine, volume_recipe
 
 from DeepTranslateLib.cohort import Case, Cohort, Selection
 from DeepTranslateLib.engine import estimate as estimation
+from DeepTranslateLib.engine.augment_preview import augmented
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.sampling import random_state
@@ -182,3 +183,22 @@ def test_an_estimate_is_of_the_patches_of_an_epoch(monkeypatch: pytest.MonkeyPat
         assert (found["training_slices"], found["validation_slices"]) == (14, 7)
         # 7 x 16 x 16 voxels in patches of 4 x 8 x 8.
         assert found["seconds_per_epoch"] == steps * 10 + 8
+
+
+def test_a_preview_shows_a_slice_of_the_patch_as_training_sees_it() -> None:
+    made = recipe(augmentation={"probability": 0}, sampling={"patch": [4, 8, 12]})
+    voxels, labels = blobs(0, slices=7)
+    image = Image(voxels, lps_affine())
+    for stored in (0, 3, 6):
+        shown = augmented(made, image, image.with_voxels(labels), stored, seed=1, count=2)
+        assert shown["images"].shape == (2, 12, 12)
+        assert shown["images"][0] == pytest.approx(shown["image"], abs=0.01)
+        assert np.array_equal(shown["targets"][1], shown["target"])
+        seen = shown["image"][2:10]
+        # A window of the slice itself.
+        windows = np.lib.stride_tricks.sliding_window_view(voxels[stored].clip(-1000), (8, 12))
+        assert np.abs(windows - seen).max(axis=(2, 3)).min() < 0.01
+    turned = augmented(recipe(), image, image.with_voxels(labels), None, seed=1, count=2)
+    again = augmented(recipe(), image, image.with_voxels(labels), None, seed=1, count=1)
+    assert np.array_equal(turned["images"][0], again["images"][0])
+    assert not np.array_equal(turned["images"][0], turned["images"][1])
