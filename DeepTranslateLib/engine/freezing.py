@@ -21,6 +21,8 @@ def freeze(network: nn.Module, recipe: Recipe, epoch: int) -> None:
         recipe: Says what is frozen, and for how many epochs.
         epoch: From 0.
     """
+    if recipe.training.frozen == "none":
+        return
     network.requires_grad_(True)
     if is_frozen(recipe, epoch):
         for part in encoder_of(network, recipe.network.name):

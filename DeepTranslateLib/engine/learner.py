@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
 from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, as_batch, collate
-from DeepTranslateLib.engine.device import autocast
+from DeepTranslateLib.engine.device import autocast, full_precision
 from DeepTranslateLib.engine.freezing import freeze
 from DeepTranslateLib.engine.methods import build_method
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
@@ -101,14 +101,18 @@ class Learner:
 
     @torch.inference_mode()
     def validate(self, slices: Sequence[Piece]) -> tuple[float, ValidationMetrics]:
-        """Loss, averaged over pieces, and Dice of each label on the pieces as they are."""
+        """Loss, averaged over pieces, and metrics on the pieces as they are.
+
+        As when images are translated, volumes are computed in full precision.
+        """
         network = self.translator.eval()
+        exact = self._recipe.target.kind == "volume"
         metrics = ValidationMetrics(self._recipe)
         total = 0.0
         for piece in slices:
             images, targets = (tensor.to(self._device) for tensor in collate([piece]))
             batch = as_batch(images, targets, self._recipe)
-            with autocast(self._device):
+            with full_precision() if exact else autocast(self._device):
                 output = network(batch.images)[0]
             total += float(self._method.validation_loss(output, batch)) * piece.weight
             metrics.add(output, batch)

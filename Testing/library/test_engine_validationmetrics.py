@@ -9,8 +9,10 @@ import pytest
 import torch
 from engine_samples import labels_recipe, lps_affine, random_hu, volume_recipe
 
-from DeepTranslateLib.cohort import Cohort, cohort_from_lists
+from DeepTranslateLib.cohort import Cohort, Selection, cohort_from_lists
+from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.heldout import compared_slices
+from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
 from DeepTranslateLib.engine.run import train
@@ -119,6 +121,23 @@ def test_the_best_epoch_of_volumes_is_by_the_monitored_metric(tmp_path: Path, mo
     output = Translator.from_model(model, torch.device("cpu")).translate(case.read_image())
     (row,) = compared_slices(output, case.read_target(), model.recipe, range(3))
     assert row[monitor] == pytest.approx(values[best], rel=1e-3)
+
+
+@pytest.mark.mixed_precision
+def test_volumes_are_validated_in_full_precision_as_they_are_translated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("DeepTranslateLib.engine.device._cpu_has_bf16", lambda: True)
+    recipe = volume_recipe(network={"channels": 8})
+    device = torch.device("cpu")
+    learner = Learner(recipe, device)
+    case = volume_cohort().cases[0]
+    pieces = SliceSet([Selection(case, None)], recipe, tmp_path).pieces
+    metrics = learner.validate(pieces)[1]
+    output = Translator(learner.translator, recipe, device).translate(case.read_image())
+    (row,) = compared_slices(output, case.read_target(), recipe, range(3))
+    # In bf16 an error of 500 HU would be out by one or more.
+    assert metrics.values()["mae"] == pytest.approx(row["mae"], abs=0.01)
 
 
 def validated_subjects(folder: Path) -> set[str]:
