@@ -1,0 +1,262 @@
+"""CT at a tenth of the dose: noise of a simulated scanner, learnt on images of other objects.
+
+The phantom of LCD_CT (MITA low-contrast phantom, fan beam, filtered back-projection) is one image
+in all its realisations, and a network that has seen it could know it by heart. So it learns from
+real CT of patients, to which the noise of ten scans at 10 % dose was added: what each of the
+signal-absent realisations differs by from their mean. The phantom is never shown. Tested are the
+ten signal-present realisations, whose noise is independent of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from DeepTranslateLib.engine.comparison import median_range
+from DeepTranslateLib.engine.metrics.intensity import intensity_errors
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.files import read_image, write_image
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json, write_recipe
+from DeepTranslateLib.schema import to_json
+from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
+from Testing.benchmarks.records import FOLDER, Record, append_record, commit, read_records
+from Testing.benchmarks.sample import data_folder, machine
+
+NAME = "denoising_lowdose"
+AIM = 0.5  # of the input's RMSE
+OFFSET = 1000  # stored are HU + 1000
+TILE = 96
+TILE_SEED = 4
+CHANGES: dict[str, dict[str, Any]] = {
+    "sampling": {"context": 0},
+    # Wide enough that the noise of air is not cut off.
+    "preprocessing": {"window": [-1250, 1250]},
+    "target": {"range": [-1250, 1250]},
+    "noise": {"kind": "none", "level": None},
+}
+# File, and how many tiles of it.
+PATIENTS = {
+    "training": {
+        "ct_thin_lidc0314/lidc0314_lower16x1mm.nii.gz": 90,
+        "ct_abdomen_crlm1004/ct.nii.gz": 150,
+    },
+    "validation": {"ct_dicom_ts_j2k/dicom": 10},
+}
+# Pixels from the middle: the inside of the phantom, away from its edge.
+INSIDE = 98
+
+Voxels = npt.NDArray[np.float64]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("build/denoising_lowdose"))
+    parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
+    parser.add_argument("--variant", default="ct-denoise, pairs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
+    options = parser.parse_args([] if arguments is None else arguments)
+    results = FOLDER / f"{NAME}.jsonl"
+    if options.table:
+        print(table(read_records(results)))
+        return
+    if not data_folder().is_dir():
+        print("The real images are not here (DEEPTRANSLATE_DATA); nothing was measured.")
+        return
+    print(f"{options.variant}, {machine()}", flush=True)
+    for seed in options.seeds:
+        done = {(record["variant"], record["seed"]) for record in read_records(results)}
+        if (options.variant, seed) not in done:
+            append_record(results, experiment(seed, options))
+    print(table(read_records(results)))
+
+
+def experiment(seed: int, options: argparse.Namespace) -> Record:
+    """Train on patients, translate the phantom, measure."""
+    folder: Path = options.output / f"{options.variant.replace(', ', '_')}_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = to_json(read_recipe(options.recipe))
+    for part, fields in CHANGES.items():
+        content[part].update(fields)
+    recipe = recipe_from_json(content)
+    write_recipe(recipe, folder / "recipe.json")
+    _write_cohort(folder, recipe)
+    started = time.monotonic()
+    command = ["train", "--recipe", folder / "recipe.json", "--cohort", folder / "cohort.csv"]
+    if options.epochs is not None:
+        command += ["--epochs", options.epochs]
+    deeptranslate(*command, "--seed", seed, "--output", folder / "run")
+    seconds = time.monotonic() - started
+    given = folder / "phantom.nrrd"
+    phantom = _scans("dose010_signal_present")
+    write_image(_as_image(phantom), given, compressed=False)
+    model = folder / "run" / "model.dtmodel"
+    deeptranslate("translate", "--model", model, "--output", folder / "out", given)
+    (path,) = (folder / "out").glob("phantom_*.nrrd")
+    truth = _truth()
+    images = {"input": phantom, "network": read_image(path).voxels.astype(np.float64)}
+    kinds = ("median", "gaussian", "bilateral", "non-local means")
+    # The slices are the same object: to look across would be to scan it ten times.
+    for name, apply in classical_filters(kinds, across=False).items():
+        images[name] = apply(phantom.astype(np.float32)).astype(np.float64)
+    pieces = [phantom[0], images["network"][0], truth]
+    picture([pieces, pieces], [(-1100, 200), (-60, 60)], folder / "picture.png")
+    return {
+        "experiment": NAME,
+        "variant": options.variant,
+        "seed": seed,
+        "seconds": round(seconds),
+        "commit": commit(),
+        "epochs": options.epochs or recipe.training.epochs,
+        "scores": {name: measure(image, truth) for name, image in images.items()},
+    }
+
+
+def _write_cohort(folder: Path, recipe: Recipe) -> None:
+    """Tiles of patients with and without noise, as one volume each, and the CSV that names them."""
+    random = np.random.default_rng(TILE_SEED)
+    noise = scanner_noise()
+    with open(folder / "cohort.csv", "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["subject", "image", "target", "split"])
+        for split, patients in PATIENTS.items():
+            for number, (file, count) in enumerate(patients.items()):
+                voxels = read_image(data_folder() / file).oriented("LPS").voxels
+                clean = np.stack([_tile(voxels, random) for _ in range(count)])
+                noisy = clean + np.stack([_noise_tile(noise, random) for _ in range(count)])
+                names = [f"{split}_{number}_{kind}.nrrd" for kind in ("noisy", "clean")]
+                for name, each in zip(names, (noisy, clean), strict=True):
+                    write_image(_as_image(each), folder / name, compressed=False)
+                writer.writerow([f"{split}_{number}", *names, split])
+
+
+def scanner_noise() -> Voxels:
+    """Noise of ten scans at 10 % dose, (10, 256, 256) HU.
+
+    The mean of n scans holds 1 / n of the noise's variance, and so much is missing in what each
+    differs by from it.
+    """
+    scans = _scans("dose010_signal_absent")
+    return (scans - scans.mean(axis=0)) * np.sqrt(len(scans) / (len(scans) - 1))
+
+
+def _tile(voxels: npt.NDArray[Any], random: np.random.Generator) -> Voxels:
+    """A piece of a slice, half of it tissue or bone."""
+    while True:
+        index, row, column = (
+            random.integers(length) for length in np.array(voxels.shape) - (0, TILE - 1, TILE - 1)
+        )
+        piece = voxels[index, row : row + TILE, column : column + TILE]
+        if (piece > -500).mean() > 0.5:
+            return piece.clip(-1000, 1250).astype(np.float64)
+
+
+def _noise_tile(noise: Voxels, random: np.random.Generator) -> Voxels:
+    row, column = random.integers(noise.shape[1] - TILE + 1, size=2)
+    piece = noise[random.integers(len(noise)), row : row + TILE, column : column + TILE]
+    turned = np.rot90(piece, int(random.integers(4)))
+    return turned[::-1] if random.random() < 0.5 else turned
+
+
+def measure(scans: Voxels, truth: Voxels) -> dict[str, Any]:
+    """RMSE to the truth, in the whole image and inside, and the contrast of each signal."""
+    inside = np.hypot(*(np.indices(truth.shape) - 127.5)) < INSIDE
+    whole = intensity_errors(scans, np.broadcast_to(truth, scans.shape))
+    within = intensity_errors(
+        scans[:, inside][None], np.broadcast_to(truth[inside], (1, 10, inside.sum()))
+    )
+    return {
+        "rmse": round(whole.rmse, 2),
+        "inside": round(within.rmse, 2),
+        "contrasts": {
+            name: [round(float(value), 2) for value in _contrasts(scans, signal, around)]
+            for name, signal, around in signals(truth)
+        },
+    }
+
+
+def signals(truth: Voxels) -> list[tuple[str, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """The signals of the noise-free image: contrast in HU and size, pixels, and those around."""
+    labels, count = ndimage.label(truth > 0.5)
+    found = []
+    for label in range(1, count + 1):
+        signal = labels == label
+        contrast = np.median(truth[signal])
+        around = ndimage.binary_dilation(signal, iterations=12)
+        around &= ~ndimage.binary_dilation(signal, iterations=4)
+        found.append((f"{contrast:.0f} HU, {signal.sum()} px", signal, around))
+    return found
+
+
+def _contrasts(
+    scans: Voxels, signal: npt.NDArray[np.bool_], around: npt.NDArray[np.bool_]
+) -> Voxels:
+    return np.asarray(scans[:, signal].mean(axis=1) - scans[:, around].mean(axis=1))
+
+
+def _scans(name: str) -> Voxels:
+    path = data_folder() / "ct_lowdose_lcd_simulated" / f"fbp_{name}.nii.gz"
+    return read_image(path).oriented("LPS").voxels.astype(np.float64) - OFFSET
+
+
+def _truth() -> Voxels:
+    path = data_folder() / "ct_lowdose_lcd_simulated" / "ground_truth.nii.gz"
+    truth = read_image(path).oriented("LPS").voxels
+    return truth.reshape(truth.shape[-2:]).astype(np.float64) - OFFSET
+
+
+def _as_image(slices: Voxels) -> Image:
+    return Image(np.rint(slices).astype(np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+def table(records: list[Record]) -> str:
+    """The README's tables: errors, and what is left of the contrast of each signal."""
+    if not records:
+        return ""
+    first = records[0]["scores"]
+    chosen = ["input"]
+    for kind in ("median", "Gaussian", "bilateral", "non-local means"):
+        rivals = [name for name in first if name.startswith(kind)]
+        chosen.append(min(rivals, key=lambda name: first[name]["rmse"]))
+    rows = [(name, [first[name]]) for name in chosen]
+    for variant in dict.fromkeys(record["variant"] for record in records):
+        mine = [r["scores"]["network"] for r in records if r["variant"] == variant]
+        rows.append((f"**network** ({variant})", mine))
+    names = list(first["input"]["contrasts"])
+    lines = [
+        "| image | RMSE, HU | of the input's | RMSE inside, HU | "
+        + " | ".join(f"signal of {name}" for name in names)
+        + " |",
+        "|---|---|---|---|" + "---|" * len(names),
+    ]
+    for title, scores in rows:
+        rmse = [score["rmse"] for score in scores]
+        cells = [
+            title,
+            median_range(rmse, 1),
+            median_range([value / first["input"]["rmse"] for value in rmse], 2),
+            median_range([score["inside"] for score in scores], 1),
+            *(_contrast_cell([score["contrasts"][name] for score in scores]) for name in names),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append(f"| *aim* | | {AIM:.2f} | |" + " |" * len(names))
+    return "\n".join(lines)
+
+
+def _contrast_cell(values: list[list[float]]) -> str:
+    """Mean contrast with its standard error over the scans; means over seeds where several."""
+    scans = np.mean(values, axis=0)
+    return f"{scans.mean():.1f} ± {scans.std(ddof=1) / np.sqrt(len(scans)):.1f}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
