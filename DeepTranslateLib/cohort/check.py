@@ -15,6 +15,7 @@ from DeepTranslateLib.cohort.fault import Fault, faults_table, listed
 from DeepTranslateLib.cohort.gridcheck import check_mask, grid_fault
 from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.cohort.labelcheck import check_labels
+from DeepTranslateLib.cohort.patchcheck import check_patch
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.recipe import Recipe
 
@@ -136,6 +137,7 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
     if image is not None:
         yield from _check_values(case.subject, "image", image, recipe.inputs[0].units)
         yield from _check_slices(case, image, recipe)
+        yield from check_patch(case.subject, image, recipe)
     if image is not None and target is not None:
         yield from _check_target(case, image, target, recipe)
     mask, fault = _read(case, "mask")

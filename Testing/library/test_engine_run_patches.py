@@ -10,6 +10,7 @@ import torch
 from engine_samples import blobs, labels_recipe, lps_affine, volume_recipe
 
 from DeepTranslateLib.cohort import Case, Cohort, Selection
+from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.engine import estimate as estimation
 from DeepTranslateLib.engine.augment_preview import augmented
 from DeepTranslateLib.engine.learner import Learner
@@ -202,3 +203,21 @@ def test_a_preview_shows_a_slice_of_the_patch_as_training_sees_it() -> None:
     again = augmented(recipe(), image, image.with_voxels(labels), None, seed=1, count=1)
     assert np.array_equal(turned["images"][0], again["images"][0])
     assert not np.array_equal(turned["images"][0], turned["images"][1])
+
+
+@pytest.mark.parametrize(
+    ("patch", "slice_spacing", "said"),
+    [([4, 8, 8], None, None), ([24, 8, 8], None, "11 slices"), ([24, 8, 8], 1.0, None)],
+)
+def test_a_patch_that_is_mostly_air_is_warned_of(
+    patch: list[int], slice_spacing: float | None, said: str | None
+) -> None:
+    made = recipe(sampling={"patch": patch}, preprocessing={"slice_spacing": slice_spacing})
+    voxels, labels = blobs(0, slices=11)
+    image = Image(voxels, lps_affine((1.0, 1.0, 2.0)))
+    faults = check_cohort(
+        Cohort((Case("s", image, image.with_voxels(labels)),), "the cohort"), made
+    )
+    found = [fault for fault in faults if fault.kind == "smaller_than_half_a_patch"]
+    assert [fault.severity for fault in found] == ([] if said is None else ["warning"])
+    assert all(said is not None and said in fault.found for fault in found)
