@@ -67,8 +67,10 @@ def doubts(image: Image, model: Model) -> tuple[Doubt, ...]:
     upright = image.oriented(PLANES[recipe.sampling.plane])
     found.extend(_spacing_doubts(upright, recipe, known))
     found.extend(_field_doubts(upright, known))
-    # In other units the intensities differ, of course.
-    if not any(doubt.kind == "units" for doubt in found):
+    # In other units the intensities differ, of course; and what is standardised has none.
+    if recipe.preprocessing.standardisation == "none" and not any(
+        doubt.kind == "units" for doubt in found
+    ):
         found.extend(_intensity_doubts(upright, recipe, known))
     return tuple(found)
 

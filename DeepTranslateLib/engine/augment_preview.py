@@ -10,9 +10,10 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort.case import stack_axis
 from DeepTranslateLib.engine.dataset import LabelledSlice
+from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.learner import augmented_slices
-from DeepTranslateLib.engine.preprocessing import (
 from DeepTranslateLib.engine.patch_preview import shown_patch
+from DeepTranslateLib.engine.preprocessing import (
     slice_stack,
     values_of_channels,
 )
@@ -89,20 +90,20 @@ def augmented(
     }
 
 
-def _prepared(recipe: Recipe, image: Image, target: Image, stored: int) -> LabelledSlice:
 def _changed(
     piece: LabelledSlice, recipe: Recipe, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     return augmented_slices([piece], recipe, random, _CPU)
 
 
+def _prepared(recipe: Recipe, image: Image, target: Image, stored: int) -> LabelledSlice:
     recipe = resolved_spacings(recipe, [image])
     stack = slice_stack(image, recipe)
     indices = [stack.index(stored)]
     if recipe.target.kind == "labels":
         truth = stack.labels(target, recipe, indices)[0]
     else:
-        truth = stack.targets(target, recipe, indices)[0]
+        truth = stack.targets(prepared_target(target, recipe), recipe, indices)[0]
     return LabelledSlice(stack.images(indices)[0], truth, stack.full_size)
 
 

@@ -80,7 +80,7 @@ class IntensityBaseline:
                 inside = stack.body.inside([index])[0]
                 if counted is not None:
                     inside = inside & counted[index, top:bottom, left:right]
-                truth = target[index, top:bottom, left:right]
+                truth = stack.as_seen(target[index], index)
                 yield self._bins(stack, index)[inside], truth[inside]
 
     def _bins(self, stack: SliceStack, index: int) -> npt.NDArray[np.intp]:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from DeepTranslateLib.cohort import Selection
+from DeepTranslateLib.engine.intensities import prepare
 from DeepTranslateLib.engine.noise import add_noise, noisy_values
 from DeepTranslateLib.engine.sampling import random_state
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import PLANES, Recipe
 
 
 def noisy_images(images: Tensor, recipe: Recipe, random: np.random.Generator) -> Tensor:
@@ -55,7 +56,6 @@ def noisy_selections(
         NoiseError: An image is none that has this noise.
         OSError: The folder may not be written to.
     """
-    noise = recipe.noise
     if not recipe.is_denoising:
         return tuple(selections)
     found = []
@@ -63,8 +63,7 @@ def noisy_selections(
         case = selection.case
         # A place of its own: epochs and steps have one and two numbers.
         seed = int(random_state(recipe.training.seed, 0, 0, number).integers(2**31))
-        window = recipe.preprocessing.window
-        noisy = add_noise(case.read_image(), noise.kind, seed, noise.level, window)
+        noisy = _noisy(case.read_image(), recipe, seed)
         kept: Image | Path = noisy
         if not isinstance(case.image, Image):
             place = folder / str(number)
@@ -74,16 +73,30 @@ def noisy_selections(
     return tuple(found)
 
 
+def _noisy(image: Image, recipe: Recipe, seed: int) -> Image:
+    noise, window = recipe.noise, recipe.preprocessing.window
+    if not recipe.undoes_intensities:
+        return add_noise(image, noise.kind, seed, noise.level, window)
+    # Window and level are on the standard scale, as in training.
+    upright = image.oriented(PLANES[recipe.sampling.plane])
+    prepared = prepare(upright, recipe)
+    seen = upright.with_voxels(prepared.voxels)
+    noisy = add_noise(seen, noise.kind, seed, noise.level, window)
+    changed = upright.with_voxels(prepared.changes.undone(noisy.voxels))
+    return image.with_voxels(changed.oriented(image.orientation).voxels)
+
+
 def noisy_sample(values: np.ndarray, recipe: Recipe, number: int) -> np.ndarray:
     """Some values (rows, columns) of a clean slice, in its units, as noisy images have them.
 
     Args:
-        values: In the image's units; returned where the recipe asks for no noise.
+        values: In the image's units; returned where the recipe asks for no noise, or for one on
+            the standard scale.
         recipe: Says kind, level and seed.
         number: Of the slice; each has noise of its own.
     """
     noise, window = recipe.noise, recipe.preprocessing.window
-    if not recipe.is_denoising or window is None:
+    if not recipe.is_denoising or window is None or recipe.undoes_intensities:
         return values
     random = random_state(recipe.training.seed, 0, 0, 0, number)
     return noisy_values(

@@ -177,6 +177,8 @@ class PlaneFusion:
         self, stack: SliceStack, indices: Sequence[int]
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Outputs (K, rows, columns) of whole slices, 0 outside of the body."""
+        # Means are taken on the network's scale.
+        stack = dataclasses.replace(stack, undo=None)
         for some, outputs in self._outputs(stack, indices):
             for index, output in zip(some, outputs.numpy(), strict=True):
                 whole = np.zeros((self._channels, *stack.shape[1:]), dtype=np.float32)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from DeepTranslateLib.engine.body import Body
-from DeepTranslateLib.engine.intensities import prepare
+from DeepTranslateLib.engine.intensities import Changes, prepare
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe
 
@@ -38,6 +38,8 @@ class SliceStack:
         window: Intensities mapped to 0 and 1, or None.
         context: Neighbours that the network sees on each side of a slice.
         margin: Slices at each end of the voxels that are there as neighbours alone.
+        undo: What is undone on outputs, and the lowest value of the target's range; None where
+            outputs have the target's own scale.
     """
 
     voxels: np.ndarray
@@ -48,6 +50,7 @@ class SliceStack:
     window: tuple[float, float] | None
     context: int = 0
     margin: int = 0
+    undo: tuple[Changes, float] | None = None
 
     def __len__(self) -> int:
         return len(self.voxels) - 2 * self.margin
@@ -65,6 +68,9 @@ class SliceStack:
         """One slice of the stack, copied out of the volume and prepared as it is there."""
         (places,) = self._places([index])
         mask, steps = self.body.mask, self.body.steps
+        undo = self.undo
+        if undo is not None and undo[0].field is not None:
+            undo = (dataclasses.replace(undo[0], field=undo[0].field[places]), undo[1])
         if mask is not None:
             mask = mask[places // steps[0]]
         return dataclasses.replace(
@@ -72,6 +78,7 @@ class SliceStack:
             voxels=self.voxels[places],
             body=dataclasses.replace(self.body, mask=mask, steps=(1, *steps[1:])),
             margin=self.context,
+            undo=undo,
         )
 
     def images(self, indices: Sequence[int]) -> Tensor:
@@ -149,7 +156,8 @@ class SliceStack:
         assert recipe.target.range is not None
         low, high = recipe.target.range
         view = volume.oriented(PLANES[recipe.sampling.plane]).voxels
-        values = torch.from_numpy(self._crop(view, indices).astype(np.float32))[:, None]
+        pieces = np.stack([self.as_seen(view[index], index) for index in indices])
+        values = torch.from_numpy(pieces.astype(np.float32))[:, None]
         values = ((values - low) / (high - low)).clamp_(0, 1)
         if recipe.preprocessing.mask != "none":
             # As in the output: what the network is not shown has the lowest value.
@@ -159,6 +167,14 @@ class SliceStack:
             # Not multiplied: 0 times what is no number would be none.
             values = torch.cat([values.where(weights > 0, torch.zeros(())), weights], dim=1)
         return _resize(values, self.size)
+
+    def as_seen(self, target: np.ndarray, index: int) -> np.ndarray:
+        """The crop of a target's whole slice (rows, columns), on the scale that outputs have."""
+        top, bottom, left, right = self.body.box
+        values = target[top:bottom, left:right]
+        if self.undo is None:
+            return values
+        return self.undo[0].made(values[None], self._where(index, top, bottom))[0]
 
     def restore(self, outputs: Tensor) -> Tensor:
         """Outputs (N, C, *size) at the pixel size of the crop: (N, C, rows, columns)."""
@@ -179,7 +195,19 @@ class SliceStack:
         top, bottom, left, right = self.body.box
         first, last = (0, bottom - top) if rows is None else rows
         inside = self._inside([index])[0, first:last]
-        np.copyto(whole[top + first : top + last, left:right], values, where=inside)
+        place = whole[top + first : top + last, left:right]
+        if self.undo is not None:
+            changes, lowest = self.undo
+            where = self._where(index, top + first, top + last)
+            place[...] = changes.undone(np.full((1, *values.shape), lowest), where)[0]
+            values = changes.undone(values[None], where)[0]
+        np.copyto(place, values, where=inside)
+
+    def _where(self, index: int, top: int, bottom: int) -> tuple[slice, ...]:
+        """A slice's rows of the crop, in the voxels."""
+        _, _, left, right = self.body.box
+        place = index + self.margin
+        return (slice(place, place + 1), slice(top, bottom), slice(left, right))
 
     def _inside(self, indices: Sequence[int]) -> np.ndarray:
         return self.body.inside([index + self.margin for index in indices])
@@ -227,7 +255,14 @@ def slice_stack(image: Image, recipe: Recipe) -> SliceStack:
         full_size=_scaled((rows, columns), scale),
         window=preprocessing.window,
         context=recipe.sampling.context,
+        undo=_undo(prepared.changes, recipe),
     )
+
+
+def _undo(changes: Changes, recipe: Recipe) -> tuple[Changes, float] | None:
+    if not recipe.undoes_intensities or recipe.target.range is None:
+        return None
+    return changes, recipe.target.range[0]
 
 
 def resolve_spacing(recipe: Recipe, images: Iterable[Image]) -> float | None:

@@ -168,8 +168,10 @@ class Translator:
         )
         output = self._empty(len(chosen), stack)
         tell = progress if progress is not None else lambda done, total: None
-        for whole, (_, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
+        for whole, (index, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
             whole[...] = values(self.recipe, fused(self.recipe, mean[None]))[0]
+            if stack.undo is not None:
+                stack.paste(whole.copy(), index, whole)
         return output
 
     def _stack(self, image: Image) -> SliceStack | VolumeStack:

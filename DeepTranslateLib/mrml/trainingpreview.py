@@ -192,9 +192,11 @@ class TrainingPreview:
         node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
 
     def _setWindow(self, node: Any, image: Image, recipe: Recipe) -> None:
-        window = recipe.preprocessing.window
+        standardised = recipe.preprocessing.standardisation != "none"
+        # The window of a standardised image is not in the units that it is shown in.
+        window = None if standardised else recipe.preprocessing.window
         if node is not self.nodes["input"] and recipe.target.range is not None:
-            window = recipe.target.range
+            window = None if recipe.undoes_intensities else recipe.target.range
         display = node.GetDisplayNode()
         if window is None:
             low, high = float(image.voxels.min()), float(image.voxels.max())

@@ -111,6 +111,9 @@ class Preprocessing:
         choices=MASKS,
         help="What counts; outside, images and outputs have the lowest value.",
     )
+    bias_correction: bool = limits(
+        False, help="Divide MR by the smooth brightness of its coils, found by N4."
+    )
     standardisation: str = limits(
         "none",
         choices=STANDARDISATIONS,

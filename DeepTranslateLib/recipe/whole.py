@@ -121,6 +121,10 @@ class Recipe:
                 f"{path}.preprocessing.mask",
                 "'brain' is for MR whose brain was extracted; for HU use 'body' or body_crop.",
             )
+        if preprocessing.bias_correction and units == "HU":
+            raise RecipeError(
+                f"{path}.preprocessing.bias_correction", "HU have no bias of coils; use false."
+            )
         if self.target.standardisation == "none":
             return
         if self.is_denoising:
@@ -253,6 +257,17 @@ class Recipe:
     def is_denoising(self) -> bool:
         """Noisy inputs are made from clean images."""
         return self.noise.kind != "none"
+
+    @property
+    def undoes_intensities(self) -> bool:
+        """The output is the input made better, and gets back what preprocessing took from it.
+
+        Window, range and noise are then on the standard scale, targets and outputs in the
+        input's own units.
+        """
+        changed = self.preprocessing.standardisation != "none" or self.preprocessing.bias_correction
+        same = self.is_denoising or self.network.residual
+        return changed and same and self.target.standardisation == "none"
 
     @property
     def output_channels(self) -> int:

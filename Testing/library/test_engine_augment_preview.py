@@ -118,7 +118,7 @@ def test_a_volume_is_shown_in_the_units_of_its_target() -> None:
     target = image.with_voxels(((image.voxels - 1000) // 2).astype(np.float32))
     shown = augmented(changed(volume_recipe()), image, target, None, 0)
     spread = [float(piece[::4, ::4].std()) for piece in target.voxels]
-    expected = target.voxels[int(np.argmax(spread))]
+    expected = target.voxels[int(np.argmax(spread))].clip(-1000, 1000)
     assert shown["target"] == pytest.approx(expected, abs=0.01)
     assert shown["targets"][0] == pytest.approx(expected, abs=0.1)
     assert shown["targets"].dtype == np.float32

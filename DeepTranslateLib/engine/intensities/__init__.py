@@ -1,4 +1,4 @@
-"""Intensities before the network sees them: standard scale and masks."""
+"""Intensities before the network sees them: bias field, standard scale and masks."""
 
 from DeepTranslateLib.engine.intensities.preparation import (
     Prepared,
@@ -8,8 +8,10 @@ from DeepTranslateLib.engine.intensities.preparation import (
     taken_landmarks,
     with_landmarks,
 )
+from DeepTranslateLib.engine.intensities.undo import Changes
 
 __all__ = [
+    "Changes",
     "Prepared",
     "prepare",
     "prepared_target",

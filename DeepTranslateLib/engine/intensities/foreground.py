@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,15 +35,13 @@ class Foreground:
     steps: tuple[int, int, int]
     is_exact: bool
 
-    def values(self, voxels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def values(self, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Intensities of the patient, one for each voxel of the coarse grid."""
         planes, rows, columns = self.steps
         return voxels[::planes, ::rows, ::columns][self.mask]
 
 
-def find_foreground(
-    voxels: npt.NDArray[np.generic], spacing: tuple[float, float, float]
-) -> Foreground:
+def find_foreground(voxels: npt.NDArray[Any], spacing: tuple[float, float, float]) -> Foreground:
     """Find the patient in an image whose air is dark: MR in any scale.
 
     It is what lies above the lower one of Otsu's thresholds for three classes (Otsu 1979, section
@@ -84,7 +83,7 @@ def find_foreground(
     return found
 
 
-def padded(voxels: npt.NDArray[np.generic]) -> Mask | None:
+def padded(voxels: npt.NDArray[Any]) -> Mask | None:
     """Where a volume is padded with one value; None where it is not.
 
     The value is the most common one on the volume's faces. Interpolation may have left lower ones
@@ -114,7 +113,7 @@ def reaching(foreground: Foreground, spacing: tuple[float, float, float]) -> For
     return Foreground(sitk.GetArrayFromImage(grown).astype(bool), foreground.steps, False)
 
 
-def _threshold(voxels: npt.NDArray[np.generic], dark: float | None) -> float | None:
+def _threshold(voxels: npt.NDArray[Any], dark: float | None) -> float | None:
     """What is darker is air; None where all values are nearly the same.
 
     Args:

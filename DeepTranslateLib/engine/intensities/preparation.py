@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.engine.body import AIR_HU, Body, find_body
+from DeepTranslateLib.engine.intensities.bias import bias_field
 from DeepTranslateLib.engine.intensities.foreground import find_foreground, padded, reaching
 from DeepTranslateLib.engine.intensities.standardisation import (
-    Scale,
     foreground_scale,
     learnt_landmarks,
 )
+from DeepTranslateLib.engine.intensities.undo import Changes
 from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe, Target
 
@@ -31,12 +32,12 @@ class Prepared:
     Attributes:
         voxels: (slices, rows, columns).
         body: The crop, and what belongs to the body or the mask.
-        scale: What brought intensities to the standard scale; None where nothing did.
+        changes: What was done to the intensities.
     """
 
     voxels: npt.NDArray[np.generic]
     body: Body
-    scale: Scale | None = None
+    changes: Changes
 
 
 def prepare(upright: Image, recipe: Recipe) -> Prepared:
@@ -46,14 +47,15 @@ def prepare(upright: Image, recipe: Recipe) -> Prepared:
         ImageError: The image cannot be brought to a standard scale, or has no mask of this kind.
     """
     preprocessing = recipe.preprocessing
-    voxels = upright.voxels
-    scale = None
+    field, scale = _field(upright, recipe), None
+    if field is not None:
+        upright = upright.with_voxels(Changes(None, field).made(upright.voxels))
     if preprocessing.standardisation != "none":
         scale = foreground_scale(
             _foreground(upright), preprocessing.standardisation, preprocessing.landmarks
         )
-        voxels = scale.apply(voxels)
-    return Prepared(voxels, _body(upright, recipe), scale)
+    voxels = Changes(scale).made(upright.voxels)
+    return Prepared(voxels, _body(upright, recipe), Changes(scale, field))
 
 
 def prepared_target(target: Image, recipe: Recipe) -> Image:
@@ -106,7 +108,10 @@ def with_landmarks(recipe: Recipe, cases: Iterable[Case]) -> Recipe:
     for case in cases:
         # A sample is enough for percentiles, and a cohort's volumes may not fit into memory.
         if wants_input:
-            inputs.append(_sampled(_foreground(case.read_image().oriented(plane))))
+            upright = case.read_image().oriented(plane)
+            field = _field(upright, recipe)
+            corrected = upright.with_voxels(Changes(None, field).made(upright.voxels))
+            inputs.append(_sampled(_foreground(corrected)))
         if wants_target:
             targets.append(_sampled(_foreground(case.read_target().oriented(plane))))
     preprocessing, target = recipe.preprocessing, recipe.target
@@ -128,6 +133,13 @@ def taken_landmarks(recipe: Recipe, known: Recipe) -> Recipe:
         if _wants_landmarks(part) and other.landmarks is not None:
             parts[name] = dataclasses.replace(part, landmarks=other.landmarks)
     return dataclasses.replace(recipe, **parts)
+
+
+def _field(upright: Image, recipe: Recipe) -> npt.NDArray[np.float32] | None:
+    if not recipe.preprocessing.bias_correction:
+        return None
+    spacing = _stack_spacing(upright)
+    return bias_field(upright.voxels, spacing, find_foreground(upright.voxels, spacing))
 
 
 def _body(upright: Image, recipe: Recipe) -> Body:
