@@ -66,8 +66,12 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     _refuse_faults([selection for side in sides for selection in side.read], recipe)
     recipe = resolved_spacings(recipe, (each.case.read_image() for each in sides[0].read))
     with tempfile.TemporaryDirectory(prefix="deeptranslate-") as folder:
-        sets = [prepared_set(side.some(), recipe, Path(folder) / "cache") for side in sides]
-        shares = [side.share(len(part)) for side, part in zip(sides, sets, strict=True)]
+        some = [side.some() for side in sides]
+        sets = [
+            prepared_set(part, recipe, Path(folder) / "cache", teaching=part is some[0])
+            for part in some
+        ]
+        shares = [side.share(part) for side, part in zip(sides, some, strict=True)]
         if torch_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(torch_device)
         learner = Learner(recipe, torch_device)
@@ -147,13 +151,11 @@ class _Side:
             chosen.append(dataclasses.replace(selection, slices=some))
         return chosen
 
-    def share(self, prepared: int) -> float:
-        """How many times as much there is as was prepared.
-
-        Args:
-            prepared: Labelled slices of `some`.
-        """
-        return self._count / len(self.read) if self._by_volume else self.slices / prepared
+    def share(self, some: Sequence[Selection]) -> float:
+        """How many times as much there is as there is in what `some` gave."""
+        if self._by_volume:
+            return self._count / len(self.read)
+        return self.slices / sum(len(selection.slices or ()) for selection in some)
 
     @property
     def slices(self) -> int:

@@ -94,6 +94,19 @@ def test_more_epochs_and_more_slices_take_as_much_longer(monkeypatch: pytest.Mon
     assert batches["seconds_per_epoch"] < 0.5 * many["seconds_per_epoch"]
 
 
+def test_slices_of_three_fused_planes_take_three_times_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_step_seconds", lambda *arguments: [1.0])
+    monkeypatch.setattr(module, "_validation_seconds", lambda *arguments: 0.0)
+    cohort = cohort_of([9, 9], [[0, 1, 2, 3, 4, 5], [2, 3, 4]])
+    single = estimate(tiny(), cohort, "cpu")
+    fused = estimate(tiny(sampling={"fusion": True}), cohort, "cpu")
+    assert single["seconds_per_epoch"] == single["training_slices"]
+    assert fused["training_slices"] == single["training_slices"]
+    assert fused["seconds_per_epoch"] == 3 * single["training_slices"]
+
+
 @pytest.mark.parametrize("subjects", [1, 2])
 def test_slices_of_one_case_may_be_on_both_sides(subjects: int) -> None:
     told = estimate(tiny(), cohort_of([6] * subjects), "cpu")
