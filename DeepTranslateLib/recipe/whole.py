@@ -207,7 +207,8 @@ class Recipe:
             )
 
     def _validate_dimension(self, path: str) -> None:
-        dimension, patch = self.network.dimension, self.sampling.patch
+        network, patch = self.network, self.sampling.patch
+        dimension = network.dimension
         if dimension == 2 and patch is not None:
             raise RecipeError(
                 f"{path}.dimension", "patches are read by a network of dimension 3, found 2."
@@ -218,6 +219,15 @@ class Recipe:
                 "samples are slices, which a network of dimension 2 reads; set sampling.patch for "
                 "one of 3, or sampling.context for what lies before and behind a slice.",
             )
+        if patch is not None and network.norm in ("instance", "batch"):
+            coarsest = 2 ** (network.levels - 1)
+            if max(patch) <= coarsest:
+                raise RecipeError(
+                    f"{path}.norm",
+                    f"after {network.levels} levels a patch of {' x '.join(map(str, patch))} is a "
+                    f"single voxel, which '{network.norm}' cannot take a variance of; use fewer "
+                    "levels, a larger patch, or 'group'.",
+                )
         if patch is None and self.preprocessing.slice_spacing is not None:
             raise RecipeError(
                 f"{path.removesuffix('network')}preprocessing.slice_spacing",
