@@ -11,6 +11,8 @@ NAMES = (
     "translation_speed",
     "proposal",
     "real_body_composition",
+    "t1_to_t2",
+    "mr_to_ct",
 )
 
 

@@ -1,0 +1,178 @@
+"""Volume recipes on few subjects, each measured with networks that never saw it.
+
+A study trains its recipe, and the same without augmentation, on all subjects but one, with several
+seeds, by `cross_validate`. Beside the network stand the regressions on intensity alone that it
+makes of the same slices. All is measured inside the masks of the cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from DeepTranslateLib.cohort import Case, Cohort
+from DeepTranslateLib.engine.comparison import median_range
+from DeepTranslateLib.engine.crossvalidation import HELD_OUT_FILE, cross_validate
+from DeepTranslateLib.engine.heldout import NETWORK
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
+from DeepTranslateLib.schema import to_json
+from Testing.benchmarks.records import (
+    FOLDER,
+    Record,
+    append_record,
+    commit,
+    matching,
+    read_records,
+    table_row,
+)
+from Testing.benchmarks.sample import machine
+
+FULL, STILL = "recipe", "without augmentation"
+_METRICS = ("mae", "rmse", "psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table.
+
+    Attributes:
+        name: Of the benchmark and of its file of results.
+        recipe: Name of a built-in recipe.
+        unit: Of the mean absolute error.
+        cases: Makes the cases, with files below a folder.
+    """
+
+    name: str
+    recipe: str
+    unit: str
+    cases: Callable[[Path], list[Case]]
+
+    @property
+    def results(self) -> Path:
+        """Where its records are kept."""
+        return FOLDER / f"{self.name}.jsonl"
+
+
+def run_study(study: Study, arguments: Sequence[str]) -> None:
+    """Train what has no record yet, and print the table."""
+    parser = argparse.ArgumentParser(prog=f"python -m Testing.benchmarks.{study.name}")
+    parser.add_argument("--output", type=Path, default=Path("benchmark") / study.name)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--still-seeds", type=int, nargs="*", help="default: as --seeds")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--jobs", type=int, default=1, help="folds at a time")
+    parser.add_argument("--table", action="store_true", help="of what is there; no training")
+    options = parser.parse_args(arguments)
+    if not options.table:
+        (options.output / "data").mkdir(parents=True, exist_ok=True)
+        cases = study.cases(options.output / "data")
+        recipe = read_recipe(study.recipe)
+        if options.epochs is not None:
+            recipe = recipe.with_training(epochs=options.epochs)
+        still = options.seeds if options.still_seeds is None else options.still_seeds
+        for seed in sorted({*options.seeds, *still}):
+            for variant, seeds in ((FULL, options.seeds), (STILL, still)):
+                if seed in seeds:
+                    _train(study, variant, seed, recipe, cases, options)
+    print_table(study, read_records(study.results))
+
+
+def without_augmentation(recipe: Recipe) -> Recipe:
+    """The recipe on slices as they are."""
+    still = dataclasses.replace(recipe.augmentation, probability=0.0)
+    return recipe_from_json(to_json(dataclasses.replace(recipe, augmentation=still)))
+
+
+def _train(
+    study: Study,
+    variant: str,
+    seed: int,
+    recipe: Recipe,
+    cases: Sequence[Case],
+    options: argparse.Namespace,
+) -> None:
+    about = {"variant": variant, "seed": seed, "epochs": recipe.training.epochs}
+    found = {record["fold"] for record in matching(read_records(study.results), **about)}
+    if len(found) == len(cases):
+        return
+    folder = options.output / variant.replace(" ", "_")
+
+    def keep(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch":
+            print(
+                f"{variant}, seed {seed}, fold {event['run']['fold']}: epoch {event['epoch'] + 1}, "
+                f"loss {event['loss']:.4f}, validation {event['validation_loss']:.4f}",
+                flush=True,
+            )
+        if event["event"] != "measured" or event["run"]["fold"] in found:
+            return
+        fold = event["run"]["fold"]
+        path = folder / f"seed_{seed}" / f"fold_{fold}" / HELD_OUT_FILE
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        measured = [
+            {key: row[key] for key in ("subject", "method", "slices", *_METRICS)} for row in rows
+        ]
+        append_record(
+            study.results,
+            {
+                "experiment": study.name,
+                **about,
+                "fold": fold,
+                "rows": measured,
+                "machine": machine(),
+                "commit": commit(),
+            },
+        )
+
+    cross_validate(
+        recipe if variant == FULL else without_augmentation(recipe),
+        Cohort(tuple(cases), None),
+        len(cases),
+        folder,
+        seeds=[seed],
+        jobs=options.jobs,
+        sink=keep,
+    )
+
+
+def print_table(study: Study, records: Sequence[Record]) -> None:
+    """Median (lowest to highest) over subjects and seeds, and the network's error as a share."""
+    rows: dict[str, list[Record]] = {}
+    for record in records:
+        for row in record["rows"]:
+            is_network = row["method"] == NETWORK
+            if is_network or record["variant"] == FULL:
+                name = f"network, {record['variant']}" if is_network else row["method"]
+                place = {"seed": record["seed"], "subject": row["subject"]}
+                rows.setdefault(name, []).append({**row, **place})
+    head = ("method", "seeds", f"MAE ({study.unit})", "PSNR (dB)", "SSIM")
+    print(table_row(head))
+    print(table_row("---" for _ in head))
+    for name, found in rows.items():
+        cells = (
+            median_range([row[metric] for row in found], 3) for metric in ("mae", "psnr", "ssim")
+        )
+        print(table_row((name, len({row["seed"] for row in found}), *cells)))
+    best = min(
+        (name for name in rows if not name.startswith("network")),
+        key=lambda name: median(row["mae"] for row in rows[name]),
+        default=None,
+    )
+    if best is None:
+        return
+    print(f"\nMAE of the network as a part of that of '{best}', subject by subject:\n")
+    base = {(row["seed"], row["subject"]): row["mae"] for row in rows[best]}
+    for name, found in rows.items():
+        if name.startswith("network"):
+            shares = [
+                row["mae"] / base[row["seed"], row["subject"]]
+                for row in found
+                if (row["seed"], row["subject"]) in base
+            ]
+            print(f"- {name}: {median_range(shares, 3)}")
