@@ -24,7 +24,7 @@ from DeepTranslateLib.engine.comparison import median_range
 from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
-from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json, write_recipe
+from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
 from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
 from Testing.benchmarks.records import FOLDER, Record, append_record, commit, read_records
@@ -89,7 +89,7 @@ def experiment(seed: int, options: argparse.Namespace) -> Record:
         content[part].update(fields)
     recipe = recipe_from_json(content)
     write_recipe(recipe, folder / "recipe.json")
-    _write_cohort(folder, recipe)
+    _write_cohort(folder)
     started = time.monotonic()
     command = ["train", "--recipe", folder / "recipe.json", "--cohort", folder / "cohort.csv"]
     if options.epochs is not None:
@@ -121,7 +121,7 @@ def experiment(seed: int, options: argparse.Namespace) -> Record:
     }
 
 
-def _write_cohort(folder: Path, recipe: Recipe) -> None:
+def _write_cohort(folder: Path) -> None:
     """Tiles of patients with and without noise, as one volume each, and the CSV that names them."""
     random = np.random.default_rng(TILE_SEED)
     noise = scanner_noise()
