@@ -1,7 +1,7 @@
 """Three planes as one: slices of each teach one network, and the mean of its outputs counts.
 
-As in QuickNAT (Guha Roy et al. 2019, section 2.4) the outputs of axial, coronal and sagittal
-slices are averaged for each voxel of the volume; here one network has learnt from all three.
+QuickNAT (Guha Roy et al. 2019) averages for each voxel what networks of axial, coronal and
+sagittal slices say, with weights; here one network has learnt from all three, and they weigh alike.
 """
 
 from __future__ import annotations

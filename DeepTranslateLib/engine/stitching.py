@@ -1,9 +1,9 @@
 """Overlapping windows of a volume put together, with no more of it in memory than a slab.
 
 Where windows overlap, the mean of their outputs counts, each weighted by a Gaussian about the
-middle of its window, where a network sees most of what lies around (Isensee et al. 2021, nnU-Net,
-supplement 4; windows and weights are those of MONAI's SlidingWindowInferer). Windows follow each
-other along the slices, so that those which no later window reaches are finished and given out.
+middle of its window, where a network sees most of what lies around, as in nnU-Net (Isensee et al.
+2021); windows and weights are those of MONAI's SlidingWindowInferer. Windows follow each other
+along the slices, and slices that no later window reaches are finished and given out.
 """
 
 from __future__ import annotations
