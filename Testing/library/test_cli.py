@@ -781,7 +781,7 @@ def test_doctor_on_this_machine(capfd):
 
 
 def test_doctor_knows_what_the_package_needs():
-    wanted = {"": {}, "report": {}, "registration": {}}
+    wanted = {"": {}, "report": {}, "registration": {}, "tensorboard": {}}
     for text in importlib.metadata.requires("DeepTranslateLib"):
         extra = re.search(r'extra == "(\w+)"', text)
         part = extra[1] if extra else ""
