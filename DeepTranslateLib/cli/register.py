@@ -106,6 +106,9 @@ def register_files(options: argparse.Namespace, console: Console) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from DeepTranslateLib.image.files import WRITTEN_SUFFIXES
+    from DeepTranslateLib.image.transform import TRANSFORM_SUFFIXES
+
     if options.apply is None and options.undo:
         raise CommandError("--undo needs the transform to undo. Give it with --apply.")
     if options.apply is not None:
@@ -115,10 +118,24 @@ def _check(options: argparse.Namespace) -> None:
                     f"--{name.replace('_', '-')} belongs to a search, and --apply names a "
                     "transform that is known. Leave one of the two out."
                 )
+    # Before minutes of searching, not after.
+    if not options.output.name.lower().endswith(WRITTEN_SUFFIXES):
+        raise CommandError(
+            f"{options.output} cannot be written: its suffix must be one of "
+            f"{', '.join(WRITTEN_SUFFIXES)}."
+        )
+    kept = options.transform_output
+    if kept is not None and kept.suffix.lower() not in TRANSFORM_SUFFIXES:
+        raise CommandError(
+            f"{kept} cannot be written: a transform's suffix must be one of "
+            f"{', '.join(TRANSFORM_SUFFIXES)}."
+        )
     inputs = [options.fixed, options.moving, options.mask, options.apply, *options.labels]
     outputs = [options.output, options.transform_output]
     outputs += [_beside(options.output, path) for path in options.labels]
     for output in filter(None, outputs):
+        if not output.parent.is_dir():
+            raise CommandError(f"{output} cannot be written: there is no folder {output.parent}.")
         for source in filter(None, inputs):
             if output.exists() and source.exists() and output.samefile(source):
                 raise CommandError(f"{output} is an input and is not overwritten. Name another.")

@@ -78,6 +78,8 @@ class PreparedFolder:
         if not path.is_file():
             return None
         record = _read(path)
+        if not isinstance(record, dict) or not {"files", "sources"} <= record.keys():
+            return None
         whole = all((self.path / file).is_file() for file in record["files"].values())
         return record if whole and record["sources"] == _sources(case) else None
 

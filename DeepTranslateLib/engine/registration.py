@@ -7,6 +7,7 @@ coarse to fine. Its default parameter maps are used, with the changes that `para
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +160,9 @@ def _found(
             "same part of the body, or lay one roughly onto the other first."
         ) from error
     maps = method.GetTransformParameterObject()
-    steps = [_step(maps.GetParameterMap(n)) for n in range(maps.GetNumberOfParameterMaps())]
     chain = Transform()
-    for step in steps:
-        chain = step.after(chain)
+    for number in range(maps.GetNumberOfParameterMaps()):
+        chain = transform_of_map(maps.GetParameterMap(number)).after(chain)
     return chain
 
 
@@ -176,8 +176,12 @@ def to_itk(itk: Any, image: Image, voxels: np.ndarray) -> Any:
     return result
 
 
-def _step(found: Any) -> Transform:
-    """Return the transform of one of elastix's transform parameter maps."""
+def transform_of_map(found: Mapping[str, Sequence[str]]) -> Transform:
+    """Return the transform of one of elastix's transform parameter maps.
+
+    Args:
+        found: Of an Euler, an affine or a B-spline transform, without those it is composed with.
+    """
     import SimpleITK as sitk
 
     def numbers(name: str) -> list[float]:
@@ -187,9 +191,7 @@ def _step(found: Any) -> Transform:
     if kind == "BSplineTransform":
         spline = sitk.BSplineTransform(3, 3)
         grid = [numbers(f"Grid{part}") for part in ("Size", "Origin", "Spacing", "Direction")]
-        # The first knot, where the grid's indices do not begin at 0.
         direction = np.reshape(grid[3], (3, 3))
-        grid[1] = list(grid[1] + direction @ (np.array(grid[2]) * numbers("GridIndex")))
         # Elastix lists a direction by columns.
         spline.SetFixedParameters([*grid[0], *grid[1], *grid[2], *direction.T.ravel().tolist()])
         spline.SetParameters(numbers("TransformParameters"))

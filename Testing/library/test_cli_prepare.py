@@ -118,6 +118,9 @@ def test_undo_brings_a_label_map_back_onto_the_original_s_grid() -> None:
         (["--kind", "rigid", "--undo"], "Give it with --apply"),
         (["--apply", "t.tfm", "--iterations", "5"], "--iterations belongs to a search"),
         (["--apply", "none.tfm"], "none.tfm does not exist"),
+        (["--kind", "rigid", "--transform-output", "t.json"], "must be one of .tfm"),
+        (["--kind", "rigid", "--transform-output", "no/t.tfm"], "there is no folder no"),
+        (["--kind", "rigid", "--output", "o.png"], "must be one of .nrrd"),
         (["--apply", "t.tfm", "--labels", "a/l.nrrd", "b/l.nrrd"], "the same name"),
     ],
 )

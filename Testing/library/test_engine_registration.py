@@ -21,8 +21,14 @@ from registration_samples import (
 
 from DeepTranslateLib.cli.failures import MISSING, explain
 from DeepTranslateLib.engine.alignment import RegistrationError, measure_alignment
-from DeepTranslateLib.engine.registration import MissingPackageError, register
+from DeepTranslateLib.engine.registration import (
+    MissingPackageError,
+    register,
+    to_itk,
+    transform_of_map,
+)
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.affine import sitk_geometry
 from DeepTranslateLib.image.files import read_image
 from DeepTranslateLib.image.transform import Transform
 
@@ -85,6 +91,61 @@ def test_images_of_two_patients_begin_with_their_centres_on_each_other() -> None
     assert found.start == "centres"
     assert found.before.overlap == 0
     assert errors(found.transform, placed(away @ RIGID, LANDMARKS)).max() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["EulerTransform", "AffineTransform", "BSplineTransform"])
+def test_elastix_resamples_by_its_transforms_as_they_are_read_here(kind: str) -> None:
+    import itk
+
+    rng = np.random.default_rng(2)
+    linear = {"CenterOfRotationPoint": ("5", "-3", "8"), "ComputeZYX": ("false",)}
+    # Knots 14 to 16 mm apart around the world's origin, tilted.
+    axes, apart = TILTED.directions * [[-1], [-1], [1]], np.array([14, 15, 16])
+    grid = {
+        "GridSize": ("9", "9", "9"),
+        "GridIndex": ("0", "0", "0"),
+        "GridSpacing": tuple(map(str, apart)),
+        "GridOrigin": tuple(map(str, -axes @ (apart * 4))),
+        "GridDirection": tuple(map(str, axes.T.ravel())),
+    }
+    values = {
+        "EulerTransform": rng.uniform(-0.3, 0.3, 6) * (1, 1, 1, 20, 20, 20),
+        "AffineTransform": [*(np.eye(3).ravel() + rng.uniform(-0.1, 0.1, 9)), 4, -5, 6],
+        "BSplineTransform": rng.uniform(-6, 6, 3 * 9**3),
+    }[kind]
+    moving = to_itk(itk, TILTED, pair()[1].voxels)
+    origin, spacing, direction = sitk_geometry(UPRIGHT.affine)
+    described = {
+        "Transform": (kind,),
+        "NumberOfParameters": (str(len(values)),),
+        "TransformParameters": tuple(repr(float(value)) for value in values),
+        "InitialTransformParameterFileName": ("NoInitialTransform",),
+        "HowToCombineTransforms": ("Compose",),
+        "FixedImageDimension": ("3",),
+        "MovingImageDimension": ("3",),
+        "FixedInternalImagePixelType": ("float",),
+        "MovingInternalImagePixelType": ("float",),
+        "Size": ("32", "32", "32"),
+        "Index": ("0", "0", "0"),
+        "Spacing": tuple(map(repr, spacing)),
+        "Origin": tuple(map(repr, origin)),
+        "Direction": tuple(map(repr, np.reshape(direction, (3, 3)).T.ravel().tolist())),
+        "UseDirectionCosines": ("true",),
+        "ResampleInterpolator": ("FinalLinearInterpolator",),
+        "Resampler": ("DefaultResampler",),
+        "DefaultPixelValue": ("-1",),
+        **(grid if kind == "BSplineTransform" else linear),
+    }
+    parameters = itk.ParameterObject.New()
+    parameters.AddParameterMap(described)
+    filter_ = itk.TransformixFilter.New(moving)
+    filter_.SetTransformParameterObject(parameters)
+    filter_.UpdateLargestPossibleRegion()
+    expected = itk.array_from_image(filter_.GetOutput())
+    made = transform_of_map(described).resampled(pair()[1], UPRIGHT, "linear", -1).voxels
+    unmoved = Transform().resampled(pair()[1], UPRIGHT, "linear", -1).voxels
+    assert np.abs(expected - unmoved).mean() > 1
+    assert np.abs(made - expected).max() < 1e-3
 
 
 def test_a_mask_says_where_images_are_compared() -> None:
