@@ -41,6 +41,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "preprocessing": {"window": [-1250, 1250]},
     "target": {"range": [-1250, 1250]},
     "noise": {"kind": "none", "level": None},
+    "training": {"epochs": 12},
 }
 # File, and how many tiles of it.
 PATIENTS = {
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
     parser.add_argument("--variant", default="ct-denoise, pairs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--epochs", type=int, help=f"default: {CHANGES['training']['epochs']}")
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
     options = parser.parse_args([] if arguments is None else arguments)
     results = FOLDER / f"{NAME}.jsonl"
