@@ -260,6 +260,23 @@ def test_training_and_its_validation_know_nothing_of_what_lies_outside(tmp_path)
     assert other.weights() != models[0].weights()
 
 
+@pytest.mark.parametrize(
+    "sampling", [{"patch": [4, 8, 8], "patches_per_epoch": 6}, {"fusion": True}]
+)
+@pytest.mark.parametrize("kind", ["labels", "volume"])
+def test_patches_and_fused_planes_know_nothing_of_what_lies_outside(tmp_path, kind, sampling):
+    parts = {"training": {"epochs": 1}, "sampling": sampling}
+    if "patch" in sampling:
+        parts["network"] = {"dimension": 3}
+    recipe = labels_recipe(2, **parts) if kind == "labels" else volume_recipe(**parts)
+    models = [
+        train(recipe, masked_cohort(garbage, kind=kind), tmp_path / str(garbage), "cpu")
+        for garbage in (0, 9)
+    ]
+    assert models[0].weights() == models[1].weights()
+    assert models[0].card.metrics == models[1].card.metrics
+
+
 def test_cross_validation_measures_inside_the_mask_and_refuses_to_go_on_with_another(tmp_path):
     recipe = volume_recipe(training={"epochs": 1, "validation_fraction": 0.3})
     rows = [
