@@ -35,11 +35,10 @@ AIM_NOISE = 0.15
 # HU of the inserts, which are plastics.
 INSERTS = (40.0, 140.0)
 CHANGES: dict[str, dict[str, Any]] = {
-    "sampling": {"context": 0},
     "preprocessing": {"window": [-1024, 1024]},
     "target": {"range": [-1024, 1024]},
     "noise": {"kind": "none", "level": None},
-    "training": {"batch_size": 1, "epochs": 40},
+    "training": {"batch_size": 1, "epochs": 60},
 }
 
 Slice = npt.NDArray[np.float64]
@@ -97,8 +96,9 @@ def experiment(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         write_image(_slices(image, TEST), folder / f"{name}_test.nrrd")
     with open(folder / "cohort.csv", "w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["subject", "image", "target"])
-        writer.writerow(["phantom", "sharp_training.nrrd", "soft_training.nrrd"])
+        writer.writerow(["subject", "image", "target", "slices"])
+        files = ("sharp_training.nrrd", "soft_training.nrrd")
+        writer.writerow(["phantom", *files, ";".join(map(str, taught()))])
     started = time.monotonic()
     command = ["train", "--recipe", folder / "recipe.json", "--cohort", folder / "cohort.csv"]
     if options.epochs is not None:
@@ -126,6 +126,12 @@ def experiment(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         "epochs": options.epochs or recipe.training.epochs,
         "scores": {name: measure(image, soft) for name, image in images.items()},
     }
+
+
+def taught() -> list[int]:
+    """The slices of four quarters, one below the other, whose neighbours are their quarter's."""
+    length = TRAINING[1] - TRAINING[0]
+    return [index for index in range(4 * length) if 0 < index % length < length - 1]
 
 
 def measure(image: Image, soft: Image) -> dict[str, Any]:
