@@ -75,12 +75,18 @@ def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module
     return network.to(device)
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
+def autocast(device: torch.device, learning_in_3d: bool = False) -> AbstractContextManager[object]:
     """Mixed precision where the device computes it faster; full precision elsewhere.
 
     bf16 on GPUs and CPUs that have it (AVX512-bf16, AMX), else fp16 on a CUDA GPU.
+
+    Args:
+        device: Where to compute.
+        learning_in_3d: Gradients of 3D convolutions follow. On a CPU, PyTorch 2.13 computes those
+            of bf16 weights from memory that was never written where the image has few slices:
+            they differ from run to run, and are no numbers at times.
     """
-    if device.type == "cpu" and _cpu_has_bf16():
+    if device.type == "cpu" and _cpu_has_bf16() and not learning_in_3d:
         return torch.autocast("cpu", dtype=torch.bfloat16)
     if device.type != "cuda":
         return nullcontext()

@@ -155,6 +155,21 @@ def test_coarser_levels_learn_from_patches(tmp_path: Path, coarse: str) -> None:
     assert_learns(recipe(network=network, method={"coarse_targets": coarse}), tmp_path)
 
 
+@pytest.mark.mixed_precision
+def test_a_step_has_the_same_bits_whatever_was_in_memory_before(tmp_path: Path) -> None:
+    made = recipe(network={"levels": 3, "channels": 16}, sampling={"patch": [8, 16, 16]})
+    found = []
+    for value in (0.0, float("nan"), 1e30):
+        learner, batch = learner_and_batch(made, tmp_path)
+        learner.begin_epoch(0)
+        used = [torch.full((size,), value) for size in (2_000, 20_000, 60_000, 200_000)]
+        del used
+        learner.step(batch, random_state(0, 0, 0))
+        found.append(learner.weights())
+    for name, weights in found[0].items():
+        assert all(torch.equal(weights, other[name]) for other in found[1:]), name
+
+
 def test_a_patch_in_which_nothing_counts_changes_no_weight(tmp_path: Path) -> None:
     made = recipe(optimizer={"name": "sgd"})
     learner, batch = learner_and_batch(made, tmp_path)

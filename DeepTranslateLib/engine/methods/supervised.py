@@ -21,6 +21,7 @@ class Supervised:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self._device = device
+        self._in_3d = recipe.network.dimension == 3
         self._loss = build_loss(_spec(recipe.method))
         self._coarse_targets = recipe.method.coarse_targets
         network = place(build_network(recipe), recipe, device)
@@ -31,7 +32,7 @@ class Supervised:
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step on one batch."""
-        with autocast(self._device):
+        with autocast(self._device, learning_in_3d=self._in_3d):
             outputs = self.networks["network"](batch.images)
         loss = torch.zeros((), device=batch.images.device)
         for level in levels_of(outputs, batch, self._coarse_targets):
