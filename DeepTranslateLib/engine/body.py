@@ -83,14 +83,33 @@ def find_body(voxels: np.ndarray, spacing: tuple[float, float, float], margin: f
     beside = _dilated((cores > 0) & ~large, _NECK_MM + _REACH_MM, pixel)
     parts = _numbered(_filled(solid & ~(beside & ~_dilated(large, _NECK_MM, pixel))))
     body = np.isin(parts, np.unique(parts[large]))
+    mask = _dilated(body, _REACH_MM, pixel)
+    return Body(box_around(body, steps, (rows, columns), spacing, margin), mask, steps)
+
+
+def box_around(
+    mask: np.ndarray,
+    steps: tuple[int, int, int],
+    size: tuple[int, int],
+    spacing: tuple[float, float, float],
+    margin: float,
+) -> tuple[int, int, int, int]:
+    """Where a mask lies in whole slices, as in `Body.box`.
+
+    Args:
+        mask: (slices, rows, columns) on a coarse grid, not empty.
+        steps: As in `Body`.
+        size: Rows and columns of whole slices.
+        spacing: Of slices, rows and columns, mm.
+        margin: mm kept around it.
+    """
     bounds = []
-    for axis, size in ((1, rows), (2, columns)):
-        occupied = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
+    for axis, length in ((1, size[0]), (2, size[1])):
+        occupied = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
         reach = math.ceil(margin / spacing[axis])
         first = max(0, int(occupied[0]) * steps[axis] - reach)
-        bounds += [first, min(size, (int(occupied[-1]) + 1) * steps[axis] + reach)]
-    mask = _dilated(body, _REACH_MM, pixel)
-    return Body((bounds[0], bounds[1], bounds[2], bounds[3]), mask, steps)
+        bounds += [first, min(length, (int(occupied[-1]) + 1) * steps[axis] + reach)]
+    return (bounds[0], bounds[1], bounds[2], bounds[3])
 
 
 def _filled(coarse: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
-from DeepTranslateLib.engine.body import AIR_HU, Body, find_body
+from DeepTranslateLib.engine.body import AIR_HU, Body, box_around, find_body
 from DeepTranslateLib.engine.intensities.bias import bias_field
 from DeepTranslateLib.engine.intensities.foreground import find_foreground, padded, reaching
 from DeepTranslateLib.engine.intensities.standardisation import (
@@ -143,7 +143,7 @@ def _field(upright: Image, recipe: Recipe) -> npt.NDArray[np.float32] | None:
 
 
 def _body(upright: Image, recipe: Recipe) -> Body:
-    """The crop to the body, or the mask over whole slices."""
+    """The crop to the body or to the mask; of a mask over HU, whole slices."""
     preprocessing = recipe.preprocessing
     rows, columns = upright.voxels.shape[1:]
     everything = Body((0, rows, 0, columns), None, (1, 1, 1))
@@ -162,7 +162,8 @@ def _body(upright: Image, recipe: Recipe) -> Body:
     else:
         foreground = reaching(find_foreground(upright.voxels, spacing), spacing)
         mask, steps = foreground.mask, foreground.steps
-    return Body(everything.box, mask, steps, outside)
+    box = box_around(mask, steps, (rows, columns), spacing, preprocessing.body_margin)
+    return Body(box, mask, steps, outside)
 
 
 def _brain(upright: Image) -> npt.NDArray[np.bool_]:
