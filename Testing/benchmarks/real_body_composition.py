@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.model import read_model
-from DeepTranslateLib.recipe import read_recipe
+from DeepTranslateLib.recipe import read_recipe, write_recipe
 from Testing.benchmarks.overlays import overlay_picture
 from Testing.benchmarks.records import (
     FOLDER,
@@ -39,6 +40,7 @@ from Testing.benchmarks.sample import data_folder, machine
 
 TISSUES = ("ScAT", "VAT", "lean")
 AIM = (0.92, 0.82, 0.93)
+_WAY = ("recipe", "spacing", "epochs")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", nargs="+", default=["ct-body-composition-best"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--spacing", type=float, help="network's pixel, mm; default: the recipe's")
     parser.add_argument("--test", nargs="+", choices=[p.name for p in PATIENTS])
     parser.add_argument("--results", type=Path, default=FOLDER / "real_body_composition.jsonl")
     parser.add_argument("--table", action="store_true", help="print the results, train nothing")
@@ -102,43 +105,55 @@ def main(arguments: list[str] | None = None) -> None:
 
 def table(records: list[Record]) -> list[str]:
     """The lines of the table: for each patient the recipes, and the intensity alone."""
-    head = ["test", "trained", "seeds", "epochs", *TISSUES, "CPU s"]
+    head = ["test", "trained", "pixel mm", "epochs", "seeds", *TISSUES, "CPU s"]
     lines = [table_row(head), "|---" * len(head) + "|"]
     for test in PATIENTS:
         of_test = matching(records, test=test.name)
-        ways = sorted({(record["recipe"], record["epochs"]) for record in of_test})
-        for recipe, epochs in ways:
-            chosen = matching(of_test, recipe=recipe, epochs=epochs)
+        ways = sorted({tuple(record[part] for part in _WAY) for record in of_test})
+        for way in ways:
+            chosen = matching(of_test, **dict(zip(_WAY, way, strict=True)))
             seconds = round(float(np.median([record["cpu_seconds"] for record in chosen])))
             scores = cells([record["dice"] for record in chosen])
-            lines.append(table_row([test.name, recipe, len(chosen), epochs, *scores, seconds]))
+            lines.append(table_row([test.name, *way, len(chosen), *scores, seconds]))
         if of_test:
             trivial = cells([record["baseline"] for record in of_test])
-            row = [test.name, "intensity only", len(of_test), "", *trivial, ""]
+            row = [test.name, "intensity only", "", "", len(of_test), *trivial, ""]
             lines.append(table_row(row))
-    return [*lines, table_row(["*aim*", "", "", "", *(f"{value:.2f}" for value in AIM), ""])]
+    return [*lines, table_row(["*aim*", "", "", "", "", *(f"{value:.2f}" for value in AIM), ""])]
 
 
 def _rotation(test: Patient, recipe: str, seed: int, options: argparse.Namespace) -> None:
     plan = read_recipe(recipe)
-    epochs = options.epochs or plan.training.epochs
-    done = {"recipe": plan.name, "test": test.name, "seed": seed, "epochs": epochs}
+    if options.epochs is not None:
+        plan = plan.with_training(epochs=options.epochs)
+    if options.spacing is not None:
+        preprocessing = dataclasses.replace(plan.preprocessing, spacing=options.spacing)
+        plan = dataclasses.replace(plan, preprocessing=preprocessing)
+    done = {
+        "recipe": plan.name,
+        "asked_spacing": plan.preprocessing.spacing,
+        "epochs": plan.training.epochs,
+        "test": test.name,
+        "seed": seed,
+    }
     if matching(read_records(options.results), **done):
         return
-    folder: Path = options.output / f"{plan.name}_{epochs}" / f"{test.name}_{seed}"
+    folder: Path = options.output / "_".join(str(value) for value in done.values())
     folder.mkdir(parents=True, exist_ok=True)
+    write_recipe(plan, folder / "recipe.json")
     cohort = _write_cohort(test, folder)
     started, busy = time.monotonic(), _busy_children()
-    command = ["train", "--recipe", recipe, "--cohort", str(cohort), "--seed", str(seed)]
-    _deeptranslate([*command, "--epochs", str(epochs), "--output", str(folder / "run")])
+    given = ["--recipe", str(folder / "recipe.json"), "--cohort", str(cohort)]
+    output = ["--output", str(folder / "run")]
+    _deeptranslate(["train", *given, "--seed", str(seed), *output])
     seconds, busy = time.monotonic() - started, _busy_children() - busy
     model = folder / "run" / "model.dtmodel"
     image = data_folder() / test.image
     _deeptranslate(
         ["translate", "--model", str(model), "--output", str(folder / "out"), str(image)]
     )
-    (output,) = (folder / "out").glob("*_labels.nrrd")
-    original, predicted, truth = read_image(image), read_image(output), _labels(test)
+    (written,) = (folder / "out").glob("*_labels.nrrd")
+    original, predicted, truth = read_image(image), read_image(written), _labels(test)
     inside = np.ones(truth.shape, bool)
     if test.trust is not None:
         inside = read_image(data_folder() / test.trust).voxels > 0
@@ -152,6 +167,7 @@ def _rotation(test: Patient, recipe: str, seed: int, options: argparse.Namespace
     overlay_picture(rows, folder / "picture.png")
     record: Record = {
         **done,
+        "spacing": trained.recipe.preprocessing.spacing,
         "dice": _dice_of_tissues(predicted, truth, inside),
         "baseline": _dice_of_tissues(trivial, truth, inside),
         "best_epoch": trained.card.epoch,

@@ -70,7 +70,13 @@ def test_a_table_has_a_row_for_each_group_of_subjects_and_the_baseline():
 
 
 def test_the_table_of_real_ct_keeps_recipes_of_other_lengths_apart():
-    shared = {"test": "ts3mm", "recipe": "r", "cpu_seconds": 10, "baseline": [0.3] * 3}
+    shared = {
+        "test": "ts3mm",
+        "recipe": "r",
+        "spacing": 1.5,
+        "cpu_seconds": 10,
+        "baseline": [0.3] * 3,
+    }
     records = [
         {**shared, "seed": 0, "epochs": 10, "dice": [0.5] * 3},
         {**shared, "seed": 0, "epochs": 20, "dice": [0.7] * 3},
