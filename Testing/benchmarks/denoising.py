@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="ct-denoise")
     parser.add_argument("--variant", help="default: the recipe's name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--epochs", type=int, default=20, help="of about 600 steps")
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
     options = parser.parse_args([] if arguments is None else arguments)
     results = FOLDER / f"{NAME}.jsonl"
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seed": seed,
             "seconds": round(time.monotonic() - started),
             "commit": commit(),
-            "epochs": options.epochs or recipe.training.epochs,
+            "epochs": options.epochs,
             "tests": [
                 measure(patient, level, recipe, model, folder)
                 for patient in TEST
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(read_records(results)))
 
 
-def train(recipe: Recipe, seed: int, epochs: int | None, folder: Path) -> Path:
+def train(recipe: Recipe, seed: int, epochs: int, folder: Path) -> Path:
     """Train on tiles of the training patients, the epoch chosen on the validation patients."""
     folder.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, folder / "recipe.json")
@@ -127,10 +127,8 @@ def train(recipe: Recipe, seed: int, epochs: int | None, folder: Path) -> Path:
                 file = f"{patient.name}.nrrd"
                 slices = tiles(patient, recipe, folder / file, patient.every)
                 writer.writerow([patient.name, file, ";".join(map(str, slices)), split])
-    command = ["train", "--recipe", folder / "recipe.json", "--cohort", cohort, "--seed", seed]
-    if epochs is not None:
-        command += ["--epochs", epochs]
-    deeptranslate(*command, "--output", folder / "run")
+    command = ["train", "--recipe", folder / "recipe.json", "--cohort", cohort]
+    deeptranslate(*command, "--seed", seed, "--epochs", epochs, "--output", folder / "run")
     return folder / "run" / "model.dtmodel"
 
 
