@@ -258,8 +258,8 @@ class Recipe:
         if not self.is_configured:
             raise RecipeError(
                 "$.configure",
-                f"the recipe '{self.name}' is chosen from a cohort, and none was measured yet. Give "
-                "it to 'deeptranslate train', or write it with 'deeptranslate propose --recipe "
+                f"the recipe '{self.name}' is chosen from a cohort, and none was measured yet. "
+                "Give it to 'deeptranslate train', or write it with 'deeptranslate propose --recipe "
                 f"{self.name}'; in Python use DeepTranslateLib.configuration.configured.",
             )
 
