@@ -259,8 +259,8 @@ class Recipe:
             raise RecipeError(
                 "$.configure",
                 f"the recipe '{self.name}' is chosen from a cohort, and none was measured yet. "
-                "Give it to 'deeptranslate train', or write it with 'deeptranslate propose --recipe "
-                f"{self.name}'; in Python use DeepTranslateLib.configuration.configured.",
+                "Give it to 'deeptranslate train', or write it with 'deeptranslate propose "
+                f"--recipe {self.name}'; in Python use DeepTranslateLib.configuration.configured.",
             )
 
     @property
