@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from DeepTranslateLib.engine.comparison import median_range
-from DeepTranslateLib.engine.metrics.images import volume_metrics
+from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
@@ -145,9 +145,8 @@ def measure(image: Image, soft: Image) -> dict[str, Any]:
         edge_width(mine[disc.index], disc) / edge_width(reference[disc.index], disc)
         for disc in discs(reference)
     ]
-    found = volume_metrics(image, soft, value_range=(-1024, 1024))
     return {
-        "rmse": round(found.rmse, 2),
+        "rmse": round(intensity_errors(mine, reference).rmse, 2),
         "noise": [round(value, 3) for value in noise],
         "edges": [round(value, 3) for value in edges],
     }
