@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor, nn
 
 from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.engine import translation
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.heldout import translated_slices
 from DeepTranslateLib.engine.memory import MemoryLimitError
@@ -97,7 +99,11 @@ def test_labels_and_values_land_on_the_voxels_they_were_found_in(
 
 @pytest.mark.parametrize("name", ["unet", "dynunet"])
 @torch.inference_mode()
-def test_labels_are_those_of_monais_inferer_on_the_whole_volume(name: str) -> None:
+def test_labels_are_those_of_monais_inferer_on_the_whole_volume(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # The inferer computes in full precision.
+    monkeypatch.setattr(translation, "autocast", lambda device: contextlib.nullcontext())
     levels = {"unet": 2, "dynunet": 3}[name]
     recipe = in_patches(labels_recipe, 2, network={"name": name, "levels": levels})
     network = random_network(recipe)
@@ -293,8 +299,6 @@ def test_progress_counts_windows_up_to_the_last() -> None:
 def test_values_are_computed_in_full_precision_where_labels_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from DeepTranslateLib.engine import translation
-
     monkeypatch.setattr(
         translation, "autocast", lambda device: torch.autocast("cpu", dtype=torch.bfloat16)
     )
