@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="ct-denoise")
     parser.add_argument("--variant", help="default: the recipe's name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20, help="of about 600 steps")
+    parser.add_argument("--epochs", type=int, default=14, help="of about 600 steps")
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
     options = parser.parse_args([] if arguments is None else arguments)
     results = FOLDER / f"{NAME}.jsonl"
