@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -15,8 +16,27 @@ settings.register_profile("library", deadline=None)
 settings.load_profile("library")
 
 
-@pytest.fixture(autouse=True)
-def processor_without_bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def processor_without_bf16() -> Iterator[Callable[[], bool] | None]:
     """Steps are compared with computations in full precision, whatever the machine has."""
-    if "torch" in sys.modules and request.node.get_closest_marker("mixed_precision") is None:
-        monkeypatch.setattr("DeepTranslateLib.engine.device._cpu_has_bf16", lambda: False)
+    if "torch" not in sys.modules:
+        yield None
+        return
+    from DeepTranslateLib.engine import device
+
+    asked = device._cpu_has_bf16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "_cpu_has_bf16", lambda: False)
+        yield asked
+
+
+@pytest.fixture(autouse=True)
+def processor_as_it_is(
+    processor_without_bf16: Callable[[], bool] | None,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The mark `mixed_precision` leaves the machine what it has."""
+    if request.node.get_closest_marker("mixed_precision") is not None:
+        target = "DeepTranslateLib.engine.device._cpu_has_bf16"
+        monkeypatch.setattr(target, processor_without_bf16)

@@ -191,10 +191,7 @@ def test_only_labelled_slices_count():
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict]]:
     """Three subjects left out one at a time, with two numbers of slices."""
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        # As in the tests, which compare with what is translated in full precision.
-        patch.setattr("DeepTranslateLib.engine.device._cpu_has_bf16", lambda: False)
-        rows = cross_validate(RECIPE, blobs_cohort(), 3, folder, slices=[6, 4], device="cpu")
+    rows = cross_validate(RECIPE, blobs_cohort(), 3, folder, slices=[6, 4], device="cpu")
     return folder, rows
 
 

@@ -63,6 +63,7 @@ def image_of(cohort: Path, subject: int = 0) -> Path:
 # ---- translating
 
 
+@pytest.mark.mixed_precision
 def test_a_translation_is_that_of_the_engine_and_is_measured(
     tmp_path: Path, worker: Worker, cohort: Path, model: Path
 ) -> None:
