@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TABLE_NAME = "tissue_volumes.csv"
 SLICE_TABLE_NAME = "tissue_volumes_by_slice.csv"
+_WRITING_BYTES = 100 * 2**20  # of writing a file, beside a copy of its voxels
 
 
 def translate_all(options: argparse.Namespace, console: Console) -> int:
@@ -43,8 +44,7 @@ def translate_all(options: argparse.Namespace, console: Console) -> int:
         from DeepTranslateLib.engine.device import choose_device
         from DeepTranslateLib.engine.translation import Translator
 
-        limit = None if options.memory_limit is None else int(options.memory_limit * 2**30)
-        translator = Translator.from_model(model, choose_device(options.device), limit)
+        translator = Translator.from_model(model, choose_device(options.device), _limit(options))
         options.output.mkdir(parents=True, exist_ok=True)
         return _translate_each(sources, model, translator, tables, options, console)
 
@@ -68,6 +68,7 @@ def _translate_each(
             image = _read(source, model, options, console)
             title = f"{number}/{len(sources)} {source.name}"
             with console.progress(title, len(image.voxels), keep=False):
+                _refuse_to_write_above(_limit(options), image, model.recipe)
                 result = _translated(image, translator, console)
             measured.extend(_write(source, image, result, output, model.recipe, tables))
         except Exception as error:
@@ -101,6 +102,20 @@ def _read(source: Source, model: Model, options: argparse.Namespace, console: Co
     for doubt in doubts(image, model):
         console.warn(f"{source.path}: {doubt.message}")
     return image
+
+
+def _limit(options: argparse.Namespace) -> int | None:
+    """Bytes that the process may hold."""
+    return None if options.memory_limit is None else int(options.memory_limit * 2**30)
+
+
+def _refuse_to_write_above(limit: int | None, image: Image, recipe: Recipe) -> None:
+    """Refuse, before hours of work, a limit that the output will break when it is written."""
+    from DeepTranslateLib.engine.memory import refuse_above, resident_memory
+
+    if limit is not None:
+        output = image.voxels.size * (1 if recipe.target.kind == "labels" else 4)
+        refuse_above(limit, resident_memory() + 2 * output + _WRITING_BYTES)
 
 
 def _translated(image: Image, translator: Translator, console: Console) -> Image:
