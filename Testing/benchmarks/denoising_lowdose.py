@@ -27,7 +27,14 @@ from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
 from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
-from Testing.benchmarks.records import FOLDER, Record, append_record, commit, read_records
+from Testing.benchmarks.records import (
+    FOLDER,
+    Record,
+    append_record,
+    commit,
+    read_records,
+    table_row,
+)
 from Testing.benchmarks.sample import data_folder, machine
 
 NAME = "denoising_lowdose"
@@ -37,6 +44,8 @@ TILE = 96
 TILE_SEED = 4
 CHANGES: dict[str, dict[str, Any]] = {
     "sampling": {"context": 0},
+    # This noise is stronger and has lower frequencies, so that more of the surroundings counts.
+    "network": {"levels": 3},
     # Wide enough that the noise of air is not cut off.
     "preprocessing": {"window": [-1250, 1250]},
     "target": {"range": [-1250, 1250]},
@@ -61,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/denoising_lowdose"))
     parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
-    parser.add_argument("--variant", default="ct-denoise, pairs")
+    parser.add_argument("--variant", default="ct-denoise, pairs, 3 levels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help=f"default: {CHANGES['training']['epochs']}")
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
@@ -231,7 +240,7 @@ def table(records: list[Record]) -> str:
     rows = [(name, [first[name]]) for name in chosen]
     for variant in dict.fromkeys(record["variant"] for record in records):
         mine = [r["scores"]["network"] for r in records if r["variant"] == variant]
-        rows.append((f"**network** ({variant})", mine))
+        rows.append((f"**network** ({variant}), {len(mine)} seeds", mine))
     names = list(first["input"]["contrasts"])
     lines = [
         "| image | RMSE, HU | of the input's | RMSE inside, HU | "
@@ -243,14 +252,18 @@ def table(records: list[Record]) -> str:
         rmse = [score["rmse"] for score in scores]
         cells = [
             title,
-            median_range(rmse, 1),
-            median_range([value / first["input"]["rmse"] for value in rmse], 2),
-            median_range([score["inside"] for score in scores], 1),
+            _cell(rmse, 1),
+            _cell([value / first["input"]["rmse"] for value in rmse], 2),
+            _cell([score["inside"] for score in scores], 1),
             *(_contrast_cell([score["contrasts"][name] for score in scores]) for name in names),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"| *aim* | | {AIM:.2f} | |" + " |" * len(names))
+        lines.append(table_row(cells))
+    lines.append(table_row(["*aim*", "", f"at most {AIM:.2f}", "", *[""] * len(names)]))
     return "\n".join(lines)
+
+
+def _cell(values: list[float], decimals: int) -> str:
+    return median_range(values, decimals) if len(values) > 1 else f"{values[0]:.{decimals}f}"
 
 
 def _contrast_cell(values: list[list[float]]) -> str:
