@@ -180,10 +180,9 @@ def _noise_tile(noise: Voxels, random: np.random.Generator) -> Voxels:
 def measure(scans: Voxels, truth: Voxels) -> dict[str, Any]:
     """RMSE to the truth, in the whole image and inside, and the contrast of each signal."""
     inside = np.hypot(*(np.indices(truth.shape) - 127.5)) < INSIDE
-    whole = intensity_errors(scans, np.broadcast_to(truth, scans.shape))
-    within = intensity_errors(
-        scans[:, inside][None], np.broadcast_to(truth[inside], (1, 10, inside.sum()))
-    )
+    references = np.broadcast_to(truth, scans.shape)
+    whole = intensity_errors(scans, references)
+    within = intensity_errors(scans, references, np.broadcast_to(inside, scans.shape))
     return {
         "rmse": round(whole.rmse, 2),
         "inside": round(within.rmse, 2),
