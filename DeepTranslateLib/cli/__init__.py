@@ -127,6 +127,12 @@ def parser() -> argparse.ArgumentParser:
     )
     translate.add_argument("--series", metavar="UID", help="of a DICOM folder with several series")
     translate.add_argument(
+        "--memory-limit",
+        type=_gigabytes,
+        metavar="GB",
+        help="most memory to take, volume and output among it; default: what patches need at once",
+    )
+    translate.add_argument(
         "inputs",
         nargs="+",
         type=Path,
@@ -143,12 +149,6 @@ def parser() -> argparse.ArgumentParser:
     statistics.add_argument("--per-slice", type=_table, metavar="FILE.csv|FILE.tsv")
     statistics.add_argument(
         "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
-    )
-    translate.add_argument(
-        "--memory-limit",
-        type=_gigabytes,
-        metavar="GB",
-        help="most memory to take, volume and output among it; default: what patches need at once",
     )
 
     evaluate = commands.add_parser(
@@ -315,11 +315,6 @@ def _distance(text: str) -> float:
     return value
 
 
-def _table(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in (".csv", ".tsv"):
-        raise argparse.ArgumentTypeError(f"expected a table named *.csv or *.tsv, found '{text}'")
-    return path
 def _gigabytes(text: str) -> float:
     try:
         value = float(text)
@@ -330,3 +325,8 @@ def _gigabytes(text: str) -> float:
     return value
 
 
+def _table(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        raise argparse.ArgumentTypeError(f"expected a table named *.csv or *.tsv, found '{text}'")
+    return path
