@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from DeepTranslateLib.engine.comparison import median_range
-from DeepTranslateLib.engine.metrics.images import volume_metrics
+from DeepTranslateLib.engine.metrics.intensity import intensity_errors
+from DeepTranslateLib.engine.metrics.structure import slice_similarity
 from DeepTranslateLib.engine.noise import add_noise
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
@@ -193,14 +194,12 @@ def measure(
         images[name] = start.with_voxels(apply(start.voxels))
     scores = {}
     for name, image in images.items():
-        found = volume_metrics(image, truth, value_range=window)
-        scores[name] = {
-            "psnr": round(found.psnr, 3),
-            "ssim": round(found.ssim, 4),
-            "rmse": round(found.rmse, 2),
-            "mae": round(found.mae, 2),
-        }
+        errors = intensity_errors(image.voxels, truth.voxels)
+        scores[name] = {"psnr": round(errors.psnr(window), 3), "mae": round(errors.mae, 2)}
     best = _best(scores, "median")
+    for name in ("noisy", best, "network"):
+        similarity = slice_similarity(images[name].voxels, truth.voxels, window)
+        scores[name]["ssim"] = round(similarity, 4)
     index = len(truth.voxels) // 2
     pieces = [images[name].voxels[index] for name in ("noisy", best, "network")]
     side = min(truth.shape[1:])
