@@ -44,8 +44,6 @@ TILE = 96
 TILE_SEED = 4
 CHANGES: dict[str, dict[str, Any]] = {
     "sampling": {"context": 0},
-    # This noise is stronger and has lower frequencies, so that more of the surroundings counts.
-    "network": {"levels": 3},
     # Wide enough that the noise of air is not cut off.
     "preprocessing": {"window": [-1250, 1250]},
     "target": {"range": [-1250, 1250]},
@@ -70,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/denoising_lowdose"))
     parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
-    parser.add_argument("--variant", default="ct-denoise, pairs, 3 levels")
+    parser.add_argument("--variant", default="ct-denoise, pairs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help=f"default: {CHANGES['training']['epochs']}")
     parser.add_argument("--table", action="store_true", help="print the table and measure nothing")

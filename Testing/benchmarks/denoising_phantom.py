@@ -48,7 +48,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "preprocessing": {"window": [-1024, 1024]},
     "target": {"range": [-1024, 1024]},
     "noise": {"kind": "none", "level": None},
-    "training": {"batch_size": 1, "epochs": 45},
+    "training": {"batch_size": 1, "epochs": 30},
 }
 
 Slice = npt.NDArray[np.float64]
