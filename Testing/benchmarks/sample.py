@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,12 @@ from DeepTranslateLib.model import Card, write_model
 from DeepTranslateLib.phantom import torso
 from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
+
+# Prints the peak of the command that its arguments are: its only child.
+_WATCH = (
+    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+)
 
 
 def data_folder() -> Path:
@@ -64,3 +73,13 @@ def model_with_random_weights(path: Path, recipe: Recipe) -> Path:
 def machine() -> str:
     """The machine, in a line."""
     return f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
+
+
+def peak_of(command: Sequence[str]) -> int:
+    """Run a command to its end, and give the most memory (bytes) that it has held.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    watched = [sys.executable, "-c", _WATCH, *command]
+    return int(subprocess.run(watched, check=True, stdout=subprocess.PIPE).stdout)

@@ -7,7 +7,6 @@ limits (GB) or another number of slices as arguments: `... volume_memory --slice
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,15 +14,10 @@ from pathlib import Path
 
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
-from Testing.benchmarks.sample import large_ct, machine, model_with_random_weights
+from Testing.benchmarks.sample import large_ct, machine, model_with_random_weights, peak_of
 
 LIMITS_GB = (1.4, 2.0)
 SLICES = 1000
-# Prints the peak of the command that its arguments are: its only child.
-_WATCH = (
-    "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2);"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
-)
 
 
 def recipe() -> Recipe:
@@ -60,10 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             command += ["--memory-limit", str(limit), "--model", str(model)]
             command += ["--output", str(folder / f"out{limit}"), str(folder / "ct.nrrd")]
             started = time.monotonic()
-            answer = subprocess.run(
-                [sys.executable, "-c", _WATCH, *command], check=True, stdout=subprocess.PIPE
-            )
-            peak = int(answer.stdout)
+            peak = peak_of(command)
             verdict = "within" if peak <= limit * 2**30 else "ABOVE"
             print(
                 f"limit {limit} GB: peak {peak / 2**30:.2f} GB, {verdict} the limit; input and "
