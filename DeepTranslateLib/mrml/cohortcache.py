@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class CohortCache:
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._number = 0
-        self._kept: dict[tuple[str, str], tuple[Any, ExportedPair]] = {}
+        self._kept: dict[tuple[str, ...], tuple[Any, ExportedPair]] = {}
 
     def export(self, pair: Pair, recipe: Recipe, stem: Path) -> ExportedPair:
         """Do what `exportPair` does; files that are kept are linked, or else copied.
@@ -30,16 +31,21 @@ class CohortCache:
         Raises:
             CohortError, ImageError, OSError: As `exportPair`.
         """
-        key = (pair.volumeNode.GetID(), pair.targetNode.GetID())
+        key = tuple(node.GetID() for node in _nodesOf(pair))
         state = stateOf(pair, recipe)
         known, kept = self._kept.get(key, (None, None))
-        if kept is None or known != state or not (kept.image.exists() and kept.target.exists()):
+        if kept is None or known != state or not all(path.exists() for path in kept.files):
             self._drop(key)
             kept = exportPair(pair, recipe, self._newStem())
             self._kept[key] = (state, kept)
-        image = _link(kept.image, stem.with_name(f"{stem.name}.nrrd"))
-        target = _link(kept.target, stem.with_name(f"{stem.name}_target.nrrd"))
-        return ExportedPair(image, target, kept.found, kept.overlaps)
+
+        def given(path: Path | None) -> Path | None:
+            ending = "" if path is None else path.name.removeprefix(kept.image.stem)
+            return None if path is None else _link(path, stem.with_name(stem.name + ending))
+
+        image = given(kept.image)
+        assert image is not None
+        return replace(kept, image=image, target=given(kept.target), mask=given(kept.mask))
 
     def clear(self) -> None:
         """Forget everything; files that were given out stay."""
@@ -54,10 +60,10 @@ class CohortCache:
         self._number += 1
         return self._folder / str(self._number)
 
-    def _drop(self, key: tuple[str, str]) -> None:
+    def _drop(self, key: tuple[str, ...]) -> None:
         _state, kept = self._kept.pop(key, (None, None))
         if kept is not None:
-            for path in (kept.image, kept.target):
+            for path in kept.files:
                 path.unlink(missing_ok=True)
 
 
@@ -65,12 +71,16 @@ def stateOf(pair: Pair, recipe: Recipe) -> tuple[Any, ...]:
     """Return all that a pair's exported images depend on; equal while they would be the same."""
     values = None if pair.values is None else tuple(pair.values.items())
     return (
-        _nodeState(pair.volumeNode),
-        _nodeState(pair.targetNode),
+        *(_nodeState(node) for node in _nodesOf(pair)),
+        pair.targetNode is None,
         values,
         recipe.target,
         recipe.sampling.plane,
     )
+
+
+def _nodesOf(pair: Pair) -> list[Any]:
+    return [n for n in (pair.volumeNode, pair.targetNode, pair.maskNode) if n is not None]
 
 
 def _nodeState(node: Any) -> tuple[Any, ...]:

@@ -88,15 +88,23 @@ class ExportedPair:
     """The files that a pair became.
 
     Args:
-        image, target: Paths of the two files.
+        image: Path of the image's file.
+        target: Path of the target's; None where the pair has none.
         found: Slices with labels, as `foundSlices`; None where all slices count.
         overlaps: Which segments overlap.
+        mask: Path of the mask's; None where the pair has none.
     """
 
     image: Path
-    target: Path
+    target: Path | None
     found: tuple[int, ...] | None
     overlaps: tuple[Any, ...]
+    mask: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that there are."""
+        return tuple(path for path in (self.image, self.target, self.mask) if path is not None)
 
 
 # Exports a pair into files whose paths begin with the given one.
@@ -104,21 +112,54 @@ Exporter = Callable[[Pair, Recipe, Path], ExportedPair]
 
 
 def exportPair(pair: Pair, recipe: Recipe, stem: Path) -> ExportedPair:
-    """Write a pair's image and target to `stem`.nrrd and `stem`_target.nrrd.
+    """Write a pair to `stem`.nrrd, `stem`_target.nrrd and `stem`_mask.nrrd, as far as there are.
 
     Raises:
-        CohortError, ImageError: As `targetImage`.
+        CohortError, ImageError: As `targetImage`; or its mask is empty.
         OSError: They cannot be written.
     """
-    target, overlaps = targetImage(pair, recipe)
+    target: Image | None = None
+    overlaps: list[Any] = []
     found = None
-    if recipe.target.kind == "labels":
-        found = labelledSlices(target, recipe.sampling.plane)
-    imagePath, targetPath = (stem.with_name(f"{stem.name}{end}.nrrd") for end in ("", "_target"))
+    if pair.targetNode is not None:
+        target, overlaps = targetImage(pair, recipe)
+        if recipe.target.kind == "labels":
+            found = labelledSlices(target, recipe.sampling.plane)
+    mask = None if pair.maskNode is None else maskImage(pair)
     # Compressing a CT takes longer than reading it; labels are compressed in no time.
-    write_image(imageFromVolume(pair.volumeNode), imagePath, compressed=False)
-    write_image(target, targetPath)
-    return ExportedPair(imagePath, targetPath, found, tuple(overlaps))
+    image = write_image(imageFromVolume(pair.volumeNode), _path(stem, ""), compressed=False)
+    return ExportedPair(
+        image,
+        None if target is None else write_image(target, _path(stem, "_target")),
+        found,
+        tuple(overlaps),
+        None if mask is None else write_image(mask, _path(stem, "_mask")),
+    )
+
+
+def maskImage(pair: Pair) -> Image:
+    """Return which voxels of a pair's volume count: those that are not 0.
+
+    Raises:
+        CohortError: The mask is a segmentation without segments.
+        ImageError: A node has no voxels or cannot be brought to its place.
+    """
+    mask = pair.maskNode
+    if isLabelMap(mask):
+        return labelMapFromNode(mask)
+    if not isSegmentation(mask):
+        return imageFromVolume(mask)
+    values = {segment.id: 1 for segment in segmentsOf(mask)}
+    if not values:
+        raise CohortError(
+            f"The mask {mask.GetName()} has no segment, so nothing would count. Mark what counts, "
+            "or choose no mask."
+        )
+    return labelMapFromSegmentation(mask, pair.volumeNode, values)[0]
+
+
+def _path(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}{ending}.nrrd")
 
 
 def writeCohort(
@@ -148,7 +189,7 @@ def writeCohort(
         OSError: The folder cannot be written to.
     """
     pairs = list(pairs)
-    checkPairs(pairs)
+    checkPairs(pairs, not recipe.is_denoising)
 
     def emit(event: dict[str, Any]) -> None:
         if onEvent is not None:
@@ -175,9 +216,10 @@ def writeCohort(
             {
                 "subject": subject,
                 "image": exported.image.relative_to(folder).as_posix(),
-                "labels": exported.target.relative_to(folder).as_posix(),
+                "labels": _relative(exported.target, folder),
                 "slices": slices_to_text(slices) if slices is not None else "",
                 "split": pair.split or "",
+                "mask": _relative(exported.mask, folder),
             }
         )
     if problems:
@@ -185,7 +227,8 @@ def writeCohort(
     emit({"event": "exporting", "done": len(pairs), "total": len(pairs), "subject": ""})
     path = folder / COHORT_NAME
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        columns = (*COLUMNS, "mask") if any(row["mask"] for row in rows) else COLUMNS
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -197,6 +240,10 @@ def overlapText(overlap: Any) -> str:
         f"The segments {overlap.first} and {overlap.second} overlap in {overlap.voxels} voxels; "
         f"{overlap.second} counts there."
     )
+
+
+def _relative(path: Path | None, folder: Path) -> str:
+    return "" if path is None else path.relative_to(folder).as_posix()
 
 
 def _slicesOf(pair: Pair, found: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -213,8 +260,8 @@ def _slicesOf(pair: Pair, found: tuple[int, ...] | None) -> tuple[int, ...] | No
 
 
 def _refuseRemoved(pair: Pair) -> None:
-    for node in (pair.volumeNode, pair.targetNode):
-        if node.GetScene() is None:
+    for node in (pair.volumeNode, pair.targetNode, pair.maskNode):
+        if node is not None and node.GetScene() is None:
             raise CohortError(
                 f"{node.GetName()} was removed from the scene. Load it again, or remove its row."
             )

@@ -29,21 +29,25 @@ class Pair:
 
     Args:
         volumeNode: The image.
-        targetNode: A segmentation, a label map, or, for recipes that make volumes, a volume.
+        targetNode: A segmentation, a label map, or, for recipes that make volumes, a volume; None
+            where a denoising recipe adds the noise itself.
         subject: Who it is; empty: the patient in the subject hierarchy, else the volume's name.
         values: Label value of each segment id; segments left out are background. None: as
             `matchSegments` finds them.
         slices: Labelled slices, counted as in `Case.slices`. None: those with labels; for volume
             targets all.
         split: "training", "validation", "test" or None for automatic.
+        maskNode: A segmentation, label map or volume: only what lies in one of its segments, or
+            where it is not 0, teaches and is measured. None: everything.
     """
 
     volumeNode: Any
-    targetNode: Any
+    targetNode: Any = None
     subject: str = ""
     values: Mapping[str, int] | None = None
     slices: tuple[int, ...] | None = None
     split: str | None = None
+    maskNode: Any = None
 
 
 def isSegmentation(node: Any) -> bool:
@@ -71,7 +75,7 @@ def pairsFromScene() -> list[Pair]:
     "anna-segmentation"), and for label maps the same grid where only one volume has it. What a
     model or a training made is left out.
     """
-    volumes = [node for node in _nodes("vtkMRMLScalarVolumeNode") if not isLabelMap(node)]
+    volumes = volumesInScene()
     targets = [*_nodes("vtkMRMLSegmentationNode"), *_nodes("vtkMRMLLabelMapVolumeNode")]
     pairs = []
     for target in targets:
@@ -80,6 +84,11 @@ def pairsFromScene() -> list[Pair]:
             pairs.append(Pair(volume, target, subjectOf(volume)))
     order = {volume.GetID(): number for number, volume in enumerate(volumes)}
     return sorted(pairs, key=lambda pair: order[pair.volumeNode.GetID()])
+
+
+def volumesInScene() -> list[Any]:
+    """Return the volumes that may be learnt from; what a model or a training made is left out."""
+    return [node for node in _nodes("vtkMRMLScalarVolumeNode") if not isLabelMap(node)]
 
 
 def labelsOfPairs(pairs: Sequence[Pair]) -> tuple[Label, ...]:
@@ -97,8 +106,12 @@ def labelsOfPairs(pairs: Sequence[Pair]) -> tuple[Label, ...]:
     return (*known, *labelsOf(others, known))
 
 
-def checkPairs(pairs: Sequence[Pair]) -> None:
+def checkPairs(pairs: Sequence[Pair], needTargets: bool = True) -> None:
     """Refuse pairs that cannot be exported, before anything is.
+
+    Args:
+        pairs: At least one.
+        needTargets: False where a denoising recipe learns from clean images alone.
 
     Raises:
         CohortError: There is no pair, a node is missing or cannot be learnt from, or a split is
@@ -113,14 +126,15 @@ def checkPairs(pairs: Sequence[Pair]) -> None:
         name = pair.subject or (pair.volumeNode.GetName() if pair.volumeNode else f"row {number}")
         if pair.volumeNode is None:
             raise CohortError(f"{name}: no volume is chosen. Choose one or remove the row.")
-        if pair.targetNode is None:
+        if pair.targetNode is None and needTargets:
             raise CohortError(
-                f"{name}: nothing is chosen to learn from. Choose the segmentation of "
+                f"{name}: nothing is chosen to learn from. Choose the segmentation or target of "
                 f"{pair.volumeNode.GetName()}, or remove the row."
             )
         if pair.targetNode is pair.volumeNode:
             raise CohortError(f"{name}: image and target are the same volume. Choose another.")
-        if problem := problemOf(pair.volumeNode) or problemOf(pair.targetNode):
+        nodes = (pair.volumeNode, pair.targetNode, pair.maskNode)
+        if problem := next(filter(None, map(problemOf, nodes)), ""):
             raise CohortError(f"{name}: {problem}")
         if pair.split is not None and pair.split not in PARTS:
             raise CohortError(

@@ -248,7 +248,7 @@ def cohortFile(
         read_cohort(path)
         return str(path)
     pairs = list(cohort)
-    checkPairs(pairs)
+    checkPairs(pairs, not recipe.is_denoising)
     writeCohort(pairs, recipe, folder, onEvent, exportPair if cache is None else cache.export)
     return COHORT_NAME
 

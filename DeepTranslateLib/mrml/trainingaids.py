@@ -78,7 +78,9 @@ def startAugmentation(
     def job(folder: Path) -> AugmentJob:
         first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
         file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"), cache)
-        case = next((case for case in read_cohort(file).cases if case.target is not None), None)
+        found = read_cohort(file)
+        cases = (found.with_clean_targets() if recipe.is_denoising else found).cases
+        case = next((case for case in cases if case.target is not None), None)
         if case is None:
             raise ValueError(f"{file} has no case with a target. Add labels or target volumes.")
         slices = None if case.slices is None else case.slices[len(case.slices) // 2]

@@ -66,6 +66,7 @@ def _cohortText(cohort: str | Path | Sequence[Pair]) -> str:
             f"        values={values!r},",
             f"        slices={pair.slices!r},",
             f"        split={pair.split!r},",
+            *([f"        maskNode={_nodeText(pair.maskNode)},"] if pair.maskNode else []),
             "    ),",
         ]
     return "\n".join([*lines, "]"])
@@ -73,6 +74,8 @@ def _cohortText(cohort: str | Path | Sequence[Pair]) -> str:
 
 def _nodeText(node: Any) -> str:
     """Find the node by its name where no other has it, since ids change between scenes."""
+    if node is None:
+        return "None"
     same = slicer.mrmlScene.GetNodesByName(node.GetName()).GetNumberOfItems()
     if same == 1:
         return f"slicer.mrmlScene.GetFirstNodeByName({node.GetName()!r})"

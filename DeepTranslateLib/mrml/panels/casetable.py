@@ -10,14 +10,16 @@ import slicer
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.case import PARTS, slices_from_text, slices_to_text
+from DeepTranslateLib.cohort.case import PARTS, slices_to_text
 from DeepTranslateLib.mrml.pairs import problemOf, subjectOf
+from DeepTranslateLib.mrml.panels.caserow import Row
 
-_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE = range(5)
+_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE, _MASK = range(6)
 _LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
 _VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
 # Colour images are no choice, but one that is shown can say why.
 _IMAGE_TYPES = [*_VOLUME_TYPES, "vtkMRMLVectorVolumeNode"]
+_MASK_TYPES = [*_LABEL_TYPES, *_VOLUME_TYPES]
 _VISIBLE_ROWS = 8
 
 
@@ -25,45 +27,6 @@ def fitRows(table: Any, rows: int) -> None:
     """Make a table just as high as so many rows and its header."""
     header = table.horizontalHeader().sizeHint.height()
     table.setFixedHeight(header + rows * table.verticalHeader().defaultSectionSize + 4)
-
-
-class Row:
-    """One case: its texts as the user sees them, and its selectors."""
-
-    def __init__(self) -> None:
-        self.subject = ""
-        self.namedByUser = False
-        self.slices = ""
-        self.found: tuple[int, ...] | None = None
-        self.foundProblem = ""
-        # What `found` was found in; the search is not repeated while it is the same.
-        self.foundIn: Any = None
-        self.volumeSelector: Any = None
-        self.targetSelector: Any = None
-        self.useCombo: Any = None
-
-    @property
-    def volumeNode(self) -> Any:
-        """The volume chosen, or None."""
-        return self.volumeSelector.currentNode()
-
-    @property
-    def targetNode(self) -> Any:
-        """The target chosen, or None."""
-        return self.targetSelector.currentNode()
-
-    @property
-    def split(self) -> str | None:
-        """What the case is for; None: automatic."""
-        return (None, *PARTS)[self.useCombo.currentIndex]
-
-    def chosenSlices(self) -> tuple[int, ...] | None:
-        """Return the slices that the user named; None: those found.
-
-        Raises:
-            CohortError: The text is no list of slices.
-        """
-        return slices_from_text(self.slices) if self.slices.strip() else None
 
 
 class CaseTable:
@@ -78,16 +41,17 @@ class CaseTable:
         self._onChange = onChange
         self._filling = False
         self._forLabels = True
+        self._needTargets = True
         self.rows: list[Row] = []
         self.table = qt.QTableWidget()
         self.table.objectName = "caseTable"
-        self.table.setColumnCount(5)
+        self.table.setColumnCount(6)
         self.table.setHorizontalHeaderLabels(
-            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use")]
+            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use"), _("Mask")]
         )
         header = self.table.horizontalHeader()
         header.minimumSectionSize = 30
-        for column in (_VOLUME, _TARGET):
+        for column in (_VOLUME, _TARGET, _MASK):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
         for column, width in ((_SUBJECT, 72), (_SLICES, 58), (_USE, 78)):
             self.table.setColumnWidth(column, width)
@@ -99,17 +63,10 @@ class CaseTable:
             (_SUBJECT, _("Who it is. Give all images of one person the same name.")),
             (_VOLUME, _("The image to learn from.")),
             (
-                _TARGET,
+                _MASK,
                 _(
-                    "What the model shall make of it. A slice counts as labelled when anything in "
-                    "it is marked; all that is not marked in it is taught as background."
-                ),
-            ),
-            (
-                _SLICES,
-                _(
-                    "Labelled slices, found from the segmentation, counted from 0. Change them as "
-                    "3;9;17-20; an emptied cell goes back to those found."
+                    "What counts: only voxels in a segment of it, or where it is not 0, teach and "
+                    "are measured. None: all."
                 ),
             ),
             (
@@ -123,17 +80,54 @@ class CaseTable:
             self.table.horizontalHeaderItem(column).setToolTip(tip)
         self.table.connect("cellChanged(int,int)", self._edited)
         parentLayout.addWidget(self.table)
+        self.showMasks(False)
+        self._describeTargets()
         self._fit()
 
-    def setForLabels(self, forLabels: bool) -> None:
-        """Offer segmentations and label maps as targets, or volumes."""
-        if forLabels == self._forLabels:
-            return
-        self._forLabels = forLabels
-        title = _("Labels") if forLabels else _("Target")
+    def setTargets(self, forLabels: bool, needed: bool = True) -> None:
+        """Say what targets are: segmentations and label maps, or volumes; and whether all need one.
+
+        A recipe for which none is needed makes its inputs of the images themselves.
+        """
+        changed = forLabels != self._forLabels
+        self._forLabels, self._needTargets = forLabels, needed
+        self._describeTargets()
+        for row in self.rows if changed else ():
+            row.targetSelector.nodeTypes = self._targetTypes()
+
+    def showMasks(self, shown: bool) -> None:
+        """Show or hide the column of masks."""
+        self.table.setColumnHidden(_MASK, not shown)
+
+    @property
+    def hasMasks(self) -> bool:
+        """Whether a mask is chosen in any row."""
+        return any(row.maskNode is not None for row in self.rows)
+
+    def _describeTargets(self) -> None:
+        if self._forLabels:
+            title = _("Labels")
+            tip = _(
+                "What the model shall make of it. A slice counts as labelled when anything in "
+                "it is marked; all that is not marked in it is taught as background."
+            )
+            slices = _(
+                "Labelled slices, found from the segmentation, counted from 0. Change them as "
+                "3;9;17-20; an emptied cell goes back to those found."
+            )
+        else:
+            title = _("Target")
+            tip = _("The volume that the model shall make of it, on the same grid.")
+            if not self._needTargets:
+                title = _("Target (if other)")
+                tip = _(
+                    "Nothing: the volume is clean, and the noise that training adds to it is what "
+                    "the model learns to take away. Or the clean image of the same grid."
+                )
+            slices = _("Slices to learn from, counted from 0, as 3;9;17-20. Empty: all.")
+        for column, text in ((_TARGET, tip), (_SLICES, slices)):
+            self.table.horizontalHeaderItem(column).setToolTip(text)
         self.table.horizontalHeaderItem(_TARGET).setText(title)
-        for row in self.rows:
-            self._setTargetTypes(row)
 
     def add(
         self,
@@ -142,6 +136,7 @@ class CaseTable:
         subject: str = "",
         slices: str = "",
         split: str | None = None,
+        maskNode: Any = None,
     ) -> Row:
         """Add a row and return it; the caller's `onChange` is not called."""
         row = Row()
@@ -151,9 +146,11 @@ class CaseTable:
         index = self.table.rowCount
         self.table.setRowCount(index + 1)
         row.volumeSelector = self._selector(_IMAGE_TYPES)
-        row.targetSelector = self._selector(_LABEL_TYPES if self._forLabels else _VOLUME_TYPES)
+        row.targetSelector = self._selector(self._targetTypes())
+        row.maskSelector = self._selector(_MASK_TYPES)
         row.volumeSelector.setCurrentNode(volumeNode)
         row.targetSelector.setCurrentNode(targetNode)
+        row.maskSelector.setCurrentNode(maskNode)
         row.useCombo = qt.QComboBox()
         row.useCombo.addItems([_("auto"), _("train"), _("validate"), _("test")])
         row.useCombo.currentIndex = (None, *PARTS).index(split)
@@ -161,6 +158,7 @@ class CaseTable:
             (_VOLUME, row.volumeSelector),
             (_TARGET, row.targetSelector),
             (_USE, row.useCombo),
+            (_MASK, row.maskSelector),
         ):
             self.table.setCellWidget(index, column, widget)
         for column in (_SUBJECT, _SLICES):
@@ -170,7 +168,8 @@ class CaseTable:
         row.volumeSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self._volumeChanged(row)
         )
-        row.targetSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._tell(row))
+        for selector in (row.targetSelector, row.maskSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._tell(row))
         row.useCombo.connect("currentIndexChanged(int)", lambda index: self._tell(row))
         self.refresh(row)
         self._fit()
@@ -205,6 +204,7 @@ class CaseTable:
         for selector, node in (
             (row.volumeSelector, row.volumeNode),
             (row.targetSelector, row.targetNode),
+            (row.maskSelector, row.maskNode),
         ):
             selector.toolTip = node.GetName() if node is not None else ""
         item = self.table.item(index, _SLICES)
@@ -230,7 +230,8 @@ class CaseTable:
     @staticmethod
     def nodeProblem(row: Row) -> str:
         """Return why a row's volumes cannot be learnt from; empty if they can."""
-        return problemOf(row.volumeNode) or problemOf(row.targetNode)
+        nodes = (row.volumeNode, row.targetNode, row.maskNode)
+        return next(filter(None, map(problemOf, nodes)), "")
 
     def _edited(self, index: int, column: int) -> None:
         if self._filling or column not in (_SUBJECT, _SLICES) or index >= len(self.rows):
@@ -261,8 +262,8 @@ class CaseTable:
         if not row.namedByUser and row.volumeNode is not None:
             row.subject = subjectOf(row.volumeNode)
 
-    def _setTargetTypes(self, row: Row) -> None:
-        row.targetSelector.nodeTypes = _LABEL_TYPES if self._forLabels else _VOLUME_TYPES
+    def _targetTypes(self) -> list[str]:
+        return _LABEL_TYPES if self._forLabels else _VOLUME_TYPES
 
     def _selector(self, nodeTypes: list[str]) -> Any:
         selector = slicer.qMRMLNodeComboBox()

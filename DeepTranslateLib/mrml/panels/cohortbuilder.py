@@ -14,16 +14,30 @@ from DeepTranslateLib.cohort.case import PARTS
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.cohortcache import stateOf
 from DeepTranslateLib.mrml.cohorts import foundSlices
-from DeepTranslateLib.mrml.pairs import Pair, checkPairs, isSegmentation, pairsFromScene
-from DeepTranslateLib.mrml.panels.casetable import CaseTable, Row
+from DeepTranslateLib.mrml.pairs import (
+    Pair,
+    checkPairs,
+    isSegmentation,
+    pairsFromScene,
+    volumesInScene,
+)
+from DeepTranslateLib.mrml.panels.caserow import Row
+from DeepTranslateLib.mrml.panels.casetable import CaseTable
 from DeepTranslateLib.mrml.panels.cohortfiles import CohortFiles
+from DeepTranslateLib.mrml.panels.cohorttexts import (
+    forLabels,
+    needTargets,
+    nothingFoundText,
+    sceneText,
+)
 from DeepTranslateLib.mrml.panels.segmenttable import SegmentTable
 from DeepTranslateLib.mrml.segmentations import Segment, segmentsOf
 from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.recipe import Recipe
 
 _SCENE, _FILES = 0, 1
-_NAMED_PROBLEMS = 3
+# References of the parameter node, each followed by the number of its row.
+_ROLES = ("caseVolume", "caseTarget", "caseMask")
 
 
 class CohortBuilder:
@@ -54,16 +68,21 @@ class CohortBuilder:
         buttons = qt.QHBoxLayout()
         column.addLayout(buttons)
         self.addFromSceneButton = _button(buttons, _("Add from scene"), "addFromSceneButton")
-        self.addFromSceneButton.toolTip = _(
-            "Add every volume with its segmentation or label map, as far as they can be told."
-        )
         self.addRowButton = _button(buttons, _("Add row"), "addRowButton")
         self.removeButton = _button(buttons, _("Remove"), "removeRowButton")
         self.removeButton.toolTip = _("Remove the selected rows; the nodes stay in the scene.")
         self.addFromSceneButton.connect("clicked()", self.addFromScene)
         self.addRowButton.connect("clicked()", self._addRow)
         self.removeButton.connect("clicked()", self._removeRows)
+        self.masksBox = qt.QCheckBox(_("Masks"))
+        self.masksBox.objectName = "masksCheckBox"
+        self.masksBox.toolTip = _(
+            "Choose a mask for images of which only a part is to teach and to be measured, such as "
+            "the field of view that two scanners had."
+        )
+        buttons.addWidget(self.masksBox)
         self.cases = CaseTable(column, self._rowChanged)
+        self.masksBox.connect("toggled(bool)", self.cases.showMasks)
         self.hint = qt.QLabel()
         self.hint.objectName = "cohortHint"
         self.hint.wordWrap = True
@@ -76,12 +95,14 @@ class CohortBuilder:
         before, self._recipe = self._recipe, recipe
         if recipe is None:
             return
-        self.cases.setForLabels(recipe.target.kind == "labels")
-        same = before is not None and (before.target, before.sampling.plane) == (
-            recipe.target,
-            recipe.sampling.plane,
-        )
-        if not same:
+        self.cases.setTargets(recipe.target.kind == "labels", needed=not recipe.is_denoising)
+        if before is None or _expected(before) != _expected(recipe):
+            self.addFromSceneButton.toolTip = _(
+                "Add every volume in the scene."
+                if recipe.is_denoising
+                else "Add every volume with its segmentation or label map, as far as they can be "
+                "told."
+            )
             self.refresh()
 
     def refresh(self) -> None:
@@ -101,7 +122,7 @@ class CohortBuilder:
         if self.tabs.currentIndex == _FILES:
             return self.files.cohort()
         pairs = self.pairs()
-        checkPairs(pairs)
+        checkPairs(pairs, needTargets(self._recipe))
         return pairs
 
     def pairs(self) -> list[Pair]:
@@ -124,26 +145,31 @@ class CohortBuilder:
         return [segment for segments in self._segmentsOfCases() for segment in segments]
 
     def addFromScene(self) -> None:
-        """Add the pairs in the scene that are not in the table yet."""
+        """Add what can be learnt from in the scene and is not in the table yet.
+
+        For labels that are pairs, for denoising every volume. Which volume is the target of which
+        is for the user to say.
+        """
         known = {(row.volumeNode, row.targetNode) for row in self.cases.rows}
-        added = 0
-        for pair in pairsFromScene():
-            if (pair.volumeNode, pair.targetNode) not in known:
-                self.cases.add(pair.volumeNode, pair.targetNode)
-                added += 1
+        used = {node for nodes in known for node in nodes}
+        found: list[Pair] = []
+        if forLabels(self._recipe):
+            found = [p for p in pairsFromScene() if (p.volumeNode, p.targetNode) not in known]
+        elif not needTargets(self._recipe):
+            found = [Pair(volume) for volume in volumesInScene() if volume not in used]
+        for pair in found:
+            self.cases.add(pair.volumeNode, pair.targetNode)
         self.refresh()
         self._changed()
-        if not added and not known:
-            self.hint.text = _(
-                "No volume with a segmentation was recognised in the scene. Load volumes and "
-                "segment some slices (Segment Editor), or add a row and choose them yourself."
-            )
+        if not found and not known:
+            self.hint.text = nothingFoundText(self._recipe)
 
     def clear(self) -> None:
         """Remove every row and choice."""
         self._restoring = True
         self.cases.clear()
         self.segments.chosen = {}
+        self.masksBox.checked = False
         self.files.setPath("")
         self.tabs.currentIndex = _SCENE
         self._restoring = False
@@ -155,7 +181,8 @@ class CohortBuilder:
             parameterNode.RemoveNodeReferenceIDs(role)
         rows = []
         for number, row in enumerate(self.cases.rows):
-            for role, node in (("caseVolume", row.volumeNode), ("caseTarget", row.targetNode)):
+            nodes = (row.volumeNode, row.targetNode, row.maskNode)
+            for role, node in zip(_ROLES, nodes, strict=True):
                 if node is not None:
                     parameterNode.SetNodeReferenceID(f"{role}{number}", node.GetID())
             rows.append(
@@ -181,13 +208,18 @@ class CohortBuilder:
             self.cases.clear()
             for number, row in enumerate(state.get("rows", [])):
                 split = row.get("split")
+                volume, target, mask = (
+                    parameterNode.GetNodeReference(f"{role}{number}") for role in _ROLES
+                )
                 self.cases.add(
-                    parameterNode.GetNodeReference(f"caseVolume{number}"),
-                    parameterNode.GetNodeReference(f"caseTarget{number}"),
+                    volume,
+                    target,
                     str(row.get("subject", "")),
                     str(row.get("slices", "")),
                     split if split in PARTS else None,
+                    mask,
                 )
+            self.masksBox.checked = self.cases.hasMasks
             self.segments.chosen = dict(state.get("segments", {}))
             self.files.setPath(str(state.get("path", "")))
             self.tabs.currentIndex = _FILES if state.get("source") == _FILES else _SCENE
@@ -199,7 +231,8 @@ class CohortBuilder:
         values = None
         if isSegmentation(row.targetNode):
             values = self.segments.values(segmentsOf(row.targetNode))
-        return Pair(row.volumeNode, row.targetNode, row.subject, values, slices, row.split)
+        mask = row.maskNode
+        return Pair(row.volumeNode, row.targetNode, row.subject, values, slices, row.split, mask)
 
     def _segmentsOfCases(self) -> list[list[Segment]]:
         targets = {row.targetNode for row in self.cases.rows if isSegmentation(row.targetNode)}
@@ -256,52 +289,19 @@ class CohortBuilder:
             self._onChange()
 
     def _say(self) -> None:
-        self.hint.text = self._sceneText()
+        self.hint.text = sceneText(self.cases.rows, self._recipe)
         self.files.refresh()
 
-    def _sceneText(self) -> str:
-        rows = self.cases.rows
-        if not rows:
-            return _(
-                "Load volumes and mark some slices of each in the Segment Editor; then click Add "
-                "from scene. About 17 labelled slices are a good beginning."
-            )
-        problems = [
-            f"{row.subject or _('A row')}: {problem}"
-            for row in rows
-            if (problem := CaseTable.problem(row) or self._incomplete(row))
-        ]
-        if problems:
-            more = len(problems) - _NAMED_PROBLEMS
-            further = [_("... and {n} more.").format(n=more)] if more > 0 else []
-            return "\n".join([*problems[:_NAMED_PROBLEMS], *further])
-        people = len({row.subject for row in rows})
-        slices = sum(len(row.chosenSlices() or row.found or ()) for row in rows)
-        text = _("{cases} images of {people} people").format(cases=len(rows), people=people)
-        if not slices:
-            return f"{text}."
-        return text + _(
-            ", {slices} labelled slices: those in which anything is marked. What is not marked in "
-            "them is taught as background."
-        ).format(slices=slices)
 
-    def _incomplete(self, row: Row) -> str:
-        if row.volumeNode is None:
-            return _("choose a volume.")
-        if row.targetNode is None:
-            return _("choose what to learn from.")
-        if problem := CaseTable.nodeProblem(row):
-            return problem
-        return row.foundProblem if row.found is None and self._forLabels() else ""
-
-    def _forLabels(self) -> bool:
-        return self._recipe is not None and self._recipe.target.kind == "labels"
+def _expected(recipe: Recipe) -> tuple[Any, ...]:
+    """All that rows depend on."""
+    return recipe.target, recipe.sampling.plane, recipe.is_denoising
 
 
 def _rolesOf(parameterNode: Any) -> list[str]:
     count = parameterNode.GetNumberOfNodeReferenceRoles()
     roles = [parameterNode.GetNthNodeReferenceRole(number) for number in range(count)]
-    return [role for role in roles if role.startswith(("caseVolume", "caseTarget"))]
+    return [role for role in roles if role.startswith(_ROLES)]
 
 
 def _button(row: Any, text: str, name: str) -> Any:
