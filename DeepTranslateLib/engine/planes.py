@@ -27,6 +27,7 @@ from DeepTranslateLib.engine.memory import (
     refuse_above,
     resident_memory,
 )
+from DeepTranslateLib.engine.outputs import finished
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Recipe
@@ -143,7 +144,8 @@ class PlaneFusion:
 
         Yields:
             The place and (K, rows, columns) of the whole slice: mean probabilities, 0 where a
-            plane saw no body; or mean values, from 0 to 1.
+            plane saw no body; or mean values, from 0 to 1 or, where the recipe undoes what was
+            done to intensities, in the image's units.
         """
         stacks = [slice_stack(self._image, recipe) for recipe in self._others]
         total = sum(len(each) for each in stacks) + len(indices)
@@ -176,10 +178,14 @@ class PlaneFusion:
     def _whole_slices(
         self, stack: SliceStack, indices: Sequence[int]
     ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Outputs (K, rows, columns) of whole slices, 0 outside of the body."""
-        # Means are taken on the network's scale.
-        stack = dataclasses.replace(stack, undo=None)
+        """Outputs (K, rows, columns) of whole slices; outside of the body 0, or the lowest value.
+
+        Where intensities are undone they are in the image's units: each plane has a scale of its
+        own.
+        """
         for some, outputs in self._outputs(stack, indices):
+            if stack.undo is not None:
+                outputs = finished(self._recipe, outputs)[:, None]
             for index, output in zip(some, outputs.numpy(), strict=True):
                 whole = np.zeros((self._channels, *stack.shape[1:]), dtype=np.float32)
                 for channel, values in zip(whole, output, strict=True):

@@ -195,19 +195,23 @@ class SliceStack:
         top, bottom, left, right = self.body.box
         first, last = (0, bottom - top) if rows is None else rows
         inside = self._inside([index])[0, first:last]
-        place = whole[top + first : top + last, left:right]
         if self.undo is not None:
             changes, lowest = self.undo
-            where = self._where(index, top + first, top + last)
-            place[...] = changes.undone(np.full((1, *values.shape), lowest), where)[0]
-            values = changes.undone(values[None], where)[0]
-        np.copyto(place, values, where=inside)
+            values = changes.undone(values[None], self._where(index, top + first, top + last))[0]
+            # What lies around the crop has the lowest value of its scale, too.
+            begin = 0 if first == 0 else top + first
+            end = len(whole) if last == bottom - top else top + last
+            around = whole[begin:end]
+            where = self._where(index, begin, end, whole=True)
+            around[...] = changes.undone(np.full((1, *around.shape), lowest), where)[0]
+        np.copyto(whole[top + first : top + last, left:right], values, where=inside)
 
-    def _where(self, index: int, top: int, bottom: int) -> tuple[slice, ...]:
-        """A slice's rows of the crop, in the voxels."""
+    def _where(self, index: int, top: int, bottom: int, whole: bool = False) -> tuple[slice, ...]:
+        """Rows of a slice in the voxels, with the columns of the crop or all of them."""
         _, _, left, right = self.body.box
         place = index + self.margin
-        return (slice(place, place + 1), slice(top, bottom), slice(left, right))
+        columns = slice(None) if whole else slice(left, right)
+        return (slice(place, place + 1), slice(top, bottom), columns)
 
     def _inside(self, indices: Sequence[int]) -> np.ndarray:
         return self.body.inside([index + self.margin for index in indices])

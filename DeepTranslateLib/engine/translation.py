@@ -168,10 +168,11 @@ class Translator:
         )
         output = self._empty(len(chosen), stack)
         tell = progress if progress is not None else lambda done, total: None
-        for whole, (index, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
-            whole[...] = values(self.recipe, fused(self.recipe, mean[None]))[0]
+        for whole, (_, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
             if stack.undo is not None:
-                stack.paste(whole.copy(), index, whole)
+                whole[...] = mean[0]
+            else:
+                whole[...] = values(self.recipe, fused(self.recipe, mean[None]))[0]
         return output
 
     def _stack(self, image: Image) -> SliceStack | VolumeStack:

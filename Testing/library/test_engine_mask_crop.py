@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from engine_samples import lps_affine
 from torch import Tensor, nn
 
+from DeepTranslateLib.engine.intensities import prepare
+from DeepTranslateLib.engine.planes import recipe_of_plane
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.recipe import recipe_from_json
+from DeepTranslateLib.recipe import PLANES, Recipe, recipe_from_json
 
 RECIPE = recipe_from_json(
     {
@@ -51,3 +56,57 @@ def test_outputs_lie_where_their_inputs_did_and_beside_the_patient_is_the_lowest
     np.testing.assert_allclose(output[inner], image.voxels[inner], rtol=1e-4)
     assert not output[:, :20].any()
     assert not output[:, :, 72:].any()
+
+
+def lowest_values(image: Image, recipe: Recipe, plane: str) -> np.ndarray:
+    """What the lowest value of the range is in the image's units, voxel by voxel."""
+    upright = image.oriented(PLANES[plane])
+    changes = prepare(upright, recipe_of_plane(recipe, plane)).changes
+    lowest = upright.with_voxels(changes.undone(np.full(upright.shape, -0.5)))
+    return lowest.oriented(image.orientation).voxels
+
+
+class Middle(nn.Module):
+    """Gives back a slice without its neighbours."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        middle = images.shape[1] // 2
+        return [images[:, middle : middle + 1]]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "dimension"),
+    [({}, 2), ({"context": 1}, 2), ({"fusion": True}, 2), ({"patch": [4, 32, 32]}, 3)],
+)
+@pytest.mark.parametrize("bias_correction", [False, True])
+def test_where_intensities_are_undone_all_beside_the_patient_has_the_lowest_value_in_its_units(
+    sampling: dict[str, Any], dimension: int, bias_correction: bool
+) -> None:
+    recipe = recipe_from_json(
+        {
+            "name": "denoise",
+            "inputs": [{"modality": "MR"}],
+            "target": {"kind": "volume", "range": [-0.5, 1.5]},
+            "noise": {"kind": "gaussian"},
+            "sampling": sampling,
+            "network": {"dimension": dimension, "levels": 2},
+            "preprocessing": {
+                "window": [-0.5, 1.5],
+                "spacing": None,
+                "mask": "body",
+                "body_margin": 5,
+                "standardisation": "percentiles",
+                "bias_correction": bias_correction,
+            },
+            "method": {"loss": "mae"},
+        }
+    )
+    image = head()
+    output = Translator(Middle(), recipe, torch.device("cpu")).translate(image).voxels
+    inner = (slice(None), slice(32, 58), slice(27, 63))
+    np.testing.assert_allclose(output[inner], image.voxels[inner], rtol=1e-4)
+    planes = ("axial", "coronal", "sagittal") if recipe.sampling.fusion else ("axial",)
+    lowest = np.mean([lowest_values(image, recipe, plane) for plane in planes], axis=0)
+    beside = np.ones(image.shape, dtype=bool)
+    beside[:, 24:66, 19:71] = False
+    np.testing.assert_allclose(output[beside], lowest[beside], rtol=1e-5)
