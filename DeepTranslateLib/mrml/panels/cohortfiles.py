@@ -82,8 +82,8 @@ class CohortFiles:
             return str(
                 _(
                     "A folder with one folder a person, each with an image and its labels; an "
-                    "nnU-Net data set; or a CSV with the columns subject, image, labels (or target) "
-                    "and, where needed, slices, split and mask."
+                    "nnU-Net data set; or a CSV with the columns subject, image, labels (or "
+                    "target) and, where needed, slices, split and mask."
                 )
             )
         try:

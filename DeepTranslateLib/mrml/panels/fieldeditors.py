@@ -76,10 +76,26 @@ class ChoiceEditor(FieldEditor):
         while self.widget.count > len(self._choices):
             self.widget.removeItem(len(self._choices))
         if value not in self._choices:
-            # Such as a weighted sum of losses.
-            self.widget.addItem(_("{value} (under Advanced)").format(value=_short(value)))
+            # A weighted sum of losses is no text, and changed in the JSON.
+            text = (
+                _("{value} (does not fit)")
+                if isinstance(value, str)
+                else _("{value} (under Advanced)")
+            )
+            self.widget.addItem(text.format(value=_short(value)))
         known = value in self._choices
         self.widget.currentIndex = self._choices.index(value) if known else len(self._choices)
+
+    def offer(self, choices: Sequence[Any], value: Any) -> None:
+        """Offer other choices and show a value, without telling of a change."""
+        if list(choices) == self._choices:
+            return
+        self._filling = True
+        self._choices = list(choices)
+        self.widget.clear()
+        self.widget.addItems([str(choice).replace("_", " ") for choice in self._choices])
+        self._filling = False
+        self.setValue(value)
 
 
 class WholeEditor(FieldEditor):

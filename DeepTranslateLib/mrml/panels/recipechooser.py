@@ -118,8 +118,11 @@ class RecipeChooser:
         self._setContent(to_json(recipe))
 
     def setNetworkOf(self, other: Recipe) -> None:
-        """Take the network of another recipe into the one that is shown."""
-        self._setContent({**self.content, "network": to_json(other.network)})
+        """Take the network of another recipe, and what it sees, into the one that is shown."""
+        seen = {"context": other.sampling.context, "patch": to_json(other.sampling.patch)}
+        sampling = {**self.content["sampling"], **seen}
+        network = to_json(other.network)
+        self._setContent({**self.content, "network": network, "sampling": sampling})
 
     def takeNewSegments(self) -> None:
         """Give a recipe that is configured from the images a label for each new segment.
@@ -199,6 +202,7 @@ class RecipeChooser:
             parent = parent[key]
         parent[place[-1]] = value
         self.content = content
+        self.form.adapt(content, place)
         self._fillText()
         self._check()
 

@@ -85,9 +85,11 @@ def _maker(field: dataclasses.Field[Any], kind: Any) -> Callable[[OnChange], Fie
         return TextEditor
     if typing.get_origin(kind) is tuple and typing.get_args(kind) == (float, float):
         return RangeEditor
-    elements = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
-    if len(elements) == 2 and elements[1] is Ellipsis and elements[0] in _ELEMENTS:
-        return lambda changed: ListEditor(changed, _ELEMENTS[elements[0]])
+    elements = set(typing.get_args(kind) if typing.get_origin(kind) is tuple else ())
+    elements.discard(Ellipsis)
+    if len(elements) == 1 and elements <= set(_ELEMENTS):
+        (element,) = elements
+        return lambda changed: ListEditor(changed, _ELEMENTS[element])
     return None
 
 
@@ -105,6 +107,8 @@ def _suggestion(field: dataclasses.Field[Any], kind: Any) -> Any:
         "gradient_clip": 1.0,
         "keep_every": 10,
         "ignore": 255,
+        "patch": [32, 128, 128],
+        "level": 0.3,
     }
     if field.name in usual:
         return usual[field.name]

@@ -11,12 +11,17 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.mrml.panels.fieldeditors import FieldEditor
+from DeepTranslateLib.mrml.panels.fieldeditors import ChoiceEditor, FieldEditor
 from DeepTranslateLib.mrml.panels.labelseditor import LabelsEditor
 from DeepTranslateLib.mrml.panels.recipefields import editorFor, tipOf, titleOf
+from DeepTranslateLib.mrml.panels.relevantfields import (
+    Content,
+    Place,
+    hasMeaning,
+    possibleChoices,
+)
 from DeepTranslateLib.recipe import Input, Recipe, Target
-
-Place = tuple[str | int, ...]
+from DeepTranslateLib.schema import to_json
 
 # Parts of a recipe that a person thinks of together; a part named nowhere gets its own group.
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -30,6 +35,20 @@ _PROBABILITY = "_probability"
 _LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",), ("inputs",)}
 # By the field's name, or by its part and name where several parts have one of that name.
 _TITLES = {
+    "0.units": "Units of the input",
+    "target.units": "Units of the target",
+    "target.standardisation": "Target's standard scale",
+    "target.landmarks": "Target's landmarks",
+    "standardisation": "Standard scale",
+    "bias_correction": "Correct bias of MR coils",
+    "fusion": "Three planes as one",
+    "patch": "Patch (slices, rows, columns)",
+    "foreground_share": "Patches on labels, share",
+    "overlap": "Overlap of patches",
+    "slice_spacing": "Distance of slices",
+    "coarse_targets": "Coarse outputs learn",
+    "frozen_epochs": "Frozen for (epochs)",
+    "configure": "What is left at its default",
     "network.name": "Architecture",
     "method.name": "Method",
     "optimizer.name": "Optimizer",
@@ -71,6 +90,8 @@ class RecipeForm:
         self.editors: dict[Place, FieldEditor] = {}
         self._rows: dict[Place, tuple[Any, Any]] = {}
         self._hidden: set[Place] = set()
+        self._defaults: dict[Place, Any] = {}
+        self._places: dict[str, list[Place]] = {}
         self.groups: dict[str, Any] = {}
         self.widget = qt.QWidget()
         self._column = qt.QVBoxLayout(self.widget)
@@ -91,14 +112,31 @@ class RecipeForm:
 
     def setContent(self, content: dict[str, Any]) -> None:
         """Show a recipe's JSON, with every field there."""
-        labels = content["target"]["kind"] == "labels"
         self.labels.setLabels(content["target"]["labels"])
         for place, editor in self.editors.items():
             editor.setValue(_valueAt(content, place))
-        self.groups[_("Labels")].visible = labels
-        for name in ("units", "range"):
-            self._setRowVisible(("target", name), not labels)
-        self._setRowVisible(("target", "ignore"), labels)
+        self.adapt(content)
+
+    def adapt(self, content: Content, edited: Place | None = None) -> None:
+        """Hide the fields, choices and groups that mean nothing in a recipe.
+
+        A field that is not at its default stays, whatever it means: an error may speak of it.
+
+        Args:
+            content: The recipe's JSON, with every field there.
+            edited: The field that the user is editing; it stays as well.
+        """
+        self.groups[_("Labels")].visible = content["target"]["kind"] == "labels"
+        for place, choices in possibleChoices(content).items():
+            editor = self.editors[place]
+            assert isinstance(editor, ChoiceEditor)
+            editor.offer(choices, _valueAt(content, place))
+        for place in self._rows:
+            changed = _valueAt(content, place) != self._defaults[place]
+            shown = changed or place == edited or hasMeaning(place, content)
+            self._setRowVisible(place, shown)
+        for title, places in self._places.items():
+            self.groups[title].visible = any(place not in self._hidden for place in places)
 
     def _makeLabels(self, segments: Callable[[], list[Any]]) -> None:
         form = self._newGroup(_("Labels"))
@@ -112,6 +150,7 @@ class RecipeForm:
 
     def _makeGroup(self, title: str, parts: tuple[str, ...]) -> None:
         form = self._newGroup(_(title))
+        known = set(self._rows)
         hints = typing.get_type_hints(Recipe)
         for part in parts:
             if part == "inputs":
@@ -119,6 +158,7 @@ class RecipeForm:
                 self._addFields(form, Target, ("target",))
             else:
                 self._addFields(form, hints[part], (part,))
+        self._places[_(title)] = [place for place in self._rows if place not in known]
 
     def _newGroup(self, title: str) -> Any:
         box = ctk.ctkCollapsibleButton()
@@ -162,6 +202,7 @@ class RecipeForm:
             label.toolTip = tipOf(field)
             form.addRow(label, widget)
             self._rows[where] = (label, widget)
+            self._defaults[where] = to_json(field.default)
 
     def _reporter(self, place: Place) -> Callable[[Any], None]:
         return lambda value: self._onEdited(place, value)

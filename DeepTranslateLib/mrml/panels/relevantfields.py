@@ -1,0 +1,115 @@
+"""Which fields of a recipe mean something, and which choices are possible, given its other fields.
+
+What has no meaning only hides a field in the form: the recipe itself says what it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from DeepTranslateLib.recipe.intensities import MASKS
+from DeepTranslateLib.recipe.learning import (
+    LABEL_LOSSES,
+    LABEL_MONITORS,
+    VOLUME_LOSSES,
+    VOLUME_MONITORS,
+)
+from DeepTranslateLib.recipe.network import WITH_ENCODER
+
+Content = dict[str, Any]
+Place = tuple[str | int, ...]
+
+
+def _makesLabels(content: Content) -> bool:
+    return bool(content["target"]["kind"] == "labels")
+
+
+def _makesVolumes(content: Content) -> bool:
+    return not _makesLabels(content)
+
+
+def _readsHounsfield(content: Content) -> bool:
+    return bool(content["inputs"][0]["units"] == "HU")
+
+
+def _readsOtherUnits(content: Content) -> bool:
+    return not _readsHounsfield(content)
+
+
+def _hasPatches(content: Content) -> bool:
+    return content["sampling"]["patch"] is not None
+
+
+def _hasSlices(content: Content) -> bool:
+    return not _hasPatches(content)
+
+
+def _is(part: str, field: str, *values: Any) -> Callable[[Content], bool]:
+    return lambda content: content[part][field] in values
+
+
+def _isNot(part: str, field: str, value: Any) -> Callable[[Content], bool]:
+    return lambda content: content[part][field] != value
+
+
+_MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
+    ("target", "ignore"): _makesLabels,
+    ("target", "units"): _makesVolumes,
+    ("target", "range"): _makesVolumes,
+    ("target", "standardisation"): lambda content: (
+        _makesVolumes(content) and content["target"]["units"] != "HU"
+    ),
+    ("target", "landmarks"): _is("target", "standardisation", "histogram"),
+    ("sampling", "fusion"): _hasSlices,
+    ("sampling", "context"): _hasSlices,
+    ("sampling", "foreground_weight"): lambda content: (
+        _hasSlices(content) and _makesLabels(content)
+    ),
+    ("sampling", "foreground_share"): _hasPatches,
+    ("sampling", "patches_per_epoch"): _hasPatches,
+    ("sampling", "overlap"): _hasPatches,
+    ("preprocessing", "slice_spacing"): _hasPatches,
+    ("preprocessing", "body_crop"): _readsHounsfield,
+    ("preprocessing", "body_margin"): lambda content: (
+        content["preprocessing"]["body_crop"] or content["preprocessing"]["mask"] != "none"
+    ),
+    ("preprocessing", "bias_correction"): _readsOtherUnits,
+    ("preprocessing", "standardisation"): _readsOtherUnits,
+    ("preprocessing", "landmarks"): _is("preprocessing", "standardisation", "histogram"),
+    ("network", "norm"): _isNot("network", "name", "restormer"),
+    ("network", "deep_supervision"): _is("network", "name", "unet", "dynunet"),
+    ("network", "residual"): _makesVolumes,
+    ("network", "blocks"): _is("network", "name", "segresnet", "restormer"),
+    ("method", "coarse_targets"): _is("network", "deep_supervision", True),
+    ("optimizer", "momentum"): _is("optimizer", "name", "rmsprop", "sgd"),
+    ("augmentation", "tilt"): _hasPatches,
+    ("augmentation", "flip_slices"): _hasPatches,
+    ("noise", "kind"): _makesVolumes,
+    ("noise", "level"): _isNot("noise", "kind", "none"),
+    ("training", "frozen"): _is("network", "name", *WITH_ENCODER),
+    ("training", "frozen_epochs"): _isNot("training", "frozen", "none"),
+}
+
+
+def hasMeaning(place: Place, content: Content) -> bool:
+    """Tell whether a field does anything in a recipe.
+
+    Args:
+        place: Keys and indices that lead to it in the recipe's JSON.
+        content: That JSON, with every field there; values may be impossible.
+    """
+    return _MEANINGFUL.get(place, lambda content: True)(content)
+
+
+def possibleChoices(content: Content) -> dict[Place, Sequence[str]]:
+    """Return, for fields whose choices depend on others, those that a recipe of this kind has."""
+    labels = _makesLabels(content)
+    kinds = ["none", "pixel-subset", "gaussian", "ring"]
+    kinds.insert(3, "poisson" if _readsHounsfield(content) else "rician")
+    return {
+        ("method", "loss"): LABEL_LOSSES if labels else VOLUME_LOSSES,
+        ("training", "monitor"): LABEL_MONITORS if labels else VOLUME_MONITORS,
+        ("preprocessing", "mask"): MASKS[:2] if _readsHounsfield(content) else MASKS,
+        ("noise", "kind"): kinds,
+    }
