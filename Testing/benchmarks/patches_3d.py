@@ -53,6 +53,8 @@ LIMIT_GB = 24
 EXPERIMENTS = ("dense", "sparse", "memory")
 VARIANTS = ("slices", "patches")
 SECONDS = 50
+# Of patches, in the end of which the learning rate is 0: about as many as the time allows.
+PATCH_EPOCHS = 12
 RESULTS = FOLDER / "patches_3d.jsonl"
 SIZES: dict[str, dict[str, Any]] = {
     "dense": {"slices": 32, "size": (96, 96), "spacing": (5.2, 5.2, 5.0)},
@@ -93,8 +95,8 @@ def recipe_of(experiment: str, variant: str, seed: int = 0) -> Recipe:
     if variant == "patches":
         content["sampling"].update(patch=[16, 48, 48], patches_per_epoch=48)
         content["network"].update(dimension=3, channels=8, levels=4, norm="batch")
-        content["training"].update(batch_size=2, ema=0.95)
-        content["optimizer"].update(learning_rate=0.005)
+        content["training"].update(batch_size=2, ema=0.95, epochs=PATCH_EPOCHS)
+        content["optimizer"].update(learning_rate=0.005, schedule="cosine")
     if experiment == "memory":
         content["training"].update(epochs=1)
         content["sampling"].update(patch=[32, 128, 128], patches_per_epoch=2)
