@@ -119,8 +119,8 @@ def checkPairs(pairs: Sequence[Pair], needTargets: bool = True) -> None:
     """
     if not pairs:
         raise CohortError(
-            "There are no images to learn from. Add volumes with their segmentations, or choose a "
-            "folder or a CSV."
+            "There are no images to learn from. Add volumes with their segmentations or targets, "
+            "or choose a folder or a CSV."
         )
     for number, pair in enumerate(pairs, start=1):
         name = pair.subject or (pair.volumeNode.GetName() if pair.volumeNode else f"row {number}")

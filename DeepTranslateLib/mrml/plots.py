@@ -84,7 +84,9 @@ class Curves:
         known = [value for value in values if value is not None]
         if not known:
             return
-        low, high = min(0.0, *known), max(known)
+        low, high = min(known), max(known)
+        # From 0, unless all lies so far above it that nothing could be seen of the changes.
+        low = low if low > 0 and high < 2 * low else min(0.0, low)
         top = high + _LEGEND_ROOM * (high - low)
         self.chartNode.SetYAxisRangeAuto(False)
         self.chartNode.SetYAxisRange(low, top if top > low else low + 1.0)

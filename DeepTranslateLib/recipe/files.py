@@ -25,11 +25,12 @@ def write_recipe(recipe: Recipe, path: str | Path) -> None:
 
 
 def builtin_recipes() -> dict[str, Path]:
-    """Names of the built-in recipes and the files they are read from."""
+    """Names of the built-in recipes, in their order, and the files they are read from."""
     beside_package = Path(__file__).resolve().parents[1]
     for folder in (beside_package.parent / "Resources" / "Recipes", beside_package / "Recipes"):
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.json"))}
+            # By the names: of files, "ct-a-best.json" comes before "ct-a.json".
+            return dict(sorted((path.stem, path) for path in folder.glob("*.json")))
     return {}
 
 

@@ -164,3 +164,9 @@ def test_a_choice_that_does_not_fit_is_shown_as_such_and_can_be_mended(recipes):
     assert "does not fit" in combo.currentText
     combo.currentIndex = 0
     assert recipes.recipe().training.monitor == "loss"
+
+
+def test_the_chooser_begins_with_the_recipe_that_the_tutorial_uses(recipes):
+    names = ["ct-body-composition", "ct-body-composition-best", "ct-denoise"]
+    shown = [recipes.combo.itemText(index) for index in range(3)]
+    assert shown == [read_recipe(name).title for name in names]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import slicer
-from train_samples import addSubject, phantomOf, waitUntil
+from train_samples import addSubject, addSubjects, phantomOf, waitUntil
 from translate_samples import applied, needTorch
 
 from DeepTranslateLib.cohort import read_cohort
@@ -208,3 +208,69 @@ def test_no_recipe_asks_for_targets_of_another_kind(widget):
     assert {name for name, title in kinds.items() if title == "Labels"} == {
         name for name in builtin_recipes() if read_recipe(name).target.kind == "labels"
     }
+
+
+def test_volumes_are_watched_and_compared_by_the_metric_of_the_recipe(widget, tmp_path):
+    needTorch()
+    choose(
+        widget,
+        "ct-denoise",
+        network={"channels": 2, "levels": 2},
+        noise={"kind": "none", "level": None},
+        optimizer={"warmup_epochs": 0},
+        training={"epochs": 3, "monitor": "psnr", "ema": None},
+    )
+    noise = np.random.default_rng(0).normal(0, 50, (4, 40, 48))
+    for volume in addVolumes():
+        image = imageFromVolume(volume)
+        target = image.with_voxels((image.voxels + noise).round().astype(np.int16))
+        widget.builder.addRowButton.click()
+        row = widget.builder.cases.rows[-1]
+        row.volumeSelector.setCurrentNode(volume)
+        row.targetSelector.setCurrentNode(volumeFromImage(target, "target"))
+    clickThrough(widget, widget.ui.trainButton)
+    monitor = widget.monitor
+    history = read_run(tmp_path / "run").history
+    table = monitor.curves.tableNode
+    titles = [monitor.metricCombo.itemText(index) for index in range(monitor.metricCombo.count)]
+    assert titles == ["loss", "MAE (HU)", "RMSE (HU)", "PSNR (dB)"]
+    assert monitor.metricCombo.currentText == "PSNR (dB)"
+    for title, name in (("PSNR (dB)", "psnr"), ("MAE (HU)", "mae"), ("RMSE (HU)", "rmse")):
+        monitor.metricCombo.currentIndex = titles.index(title)
+        shown = slicer.util.arrayFromTableColumn(table, title)
+        assert shown == pytest.approx([row["validation_metrics"][name] for row in history], 1e-5)
+        assert [series.GetName() for series in monitor.curves.seriesNodes.values()] == [title]
+    monitor.metricCombo.currentIndex = 0
+    losses = slicer.util.arrayFromTableColumn(table, "validation loss")
+    assert losses == pytest.approx([row["validation_loss"] for row in history], 1e-5)
+    best = max(history, key=lambda row: row["validation_metrics"]["psnr"])
+    assert f"by PSNR): epoch {best['epoch'] + 1}, PSNR " in monitor.best.text
+    assert f"MAE {best['validation_metrics']['mae']:.4g} HU" in monitor.best.text
+    assert f"epoch {best['epoch'] + 1}, PSNR" in widget.runs.epochCombo.currentText
+
+
+def test_patches_in_3d_from_the_form_to_a_segmentation_by_clicks(widget, panel, tmp_path):
+    needTorch()
+    choose(
+        widget,
+        "ct-body-composition",
+        network={"channels": 2, "levels": 2, "norm": "instance", "dimension": 3},
+        sampling={"patch": [4, 16, 24], "patches_per_epoch": 6},
+        preprocessing={"slice_spacing": "auto"},
+        training={"epochs": 1, "batch_size": 2, "ema": None},
+    )
+    (volume, _segmentation), *_others = addSubjects(3)
+    widget.builder.addFromSceneButton.click()
+    clickThrough(widget, widget.check.button, widget.augmentation.button, widget.ui.estimateButton)
+    assert "No faults" in widget.check.summary.text
+    assert widget.augmentation.message.text == ""
+    assert "It will take about" in widget.ui.summaryLabel.text
+    clickThrough(widget, widget.ui.trainButton)
+    assert "Finished" in widget.monitor.status.text
+    assert sorted(widget.monitor.preview.nodes) == ["input", "prediction", "target"]
+    clickThrough(widget, widget.runs.useButton)
+    translate = panel("DeepTranslate")
+    translate.inputs.setVolumeNode(0, volume)
+    applied(translate)
+    (made,) = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if isMade(n)]
+    assert made.GetSegmentation().GetNumberOfSegments() == 3

@@ -37,9 +37,9 @@ def cardText(model: Model) -> str:
     trained = _trainedText(card.cohort)
     if trained:
         lines.append(_("Trained on: {trained}").format(trained=trained))
-    dice = _diceText(card.metrics)
-    if dice:
-        lines.append(dice)
+    for found in (_diceText(card.metrics), _errorText(model)):
+        if found:
+            lines.append(found)
     made = _("Made on {date}, seed {seed}, epoch {epoch}")
     lines.append(made.format(date=card.created[:10], seed=card.seed, epoch=card.epoch))
     return "<br>".join(lines)
@@ -192,6 +192,14 @@ def _diceText(metrics: dict[str, Any]) -> str:
     mean = sum(known.values()) / len(known)
     each = ", ".join(f"{html.escape(name)} {value:.2f}" for name, value in known.items())
     return _("Validation Dice {mean:.2f} ({each})").format(mean=mean, each=each)
+
+
+def _errorText(model: Model) -> str:
+    error = (model.card.metrics.get("validation") or {}).get("mean_absolute_error")
+    if error is None:
+        return ""
+    units = html.escape(model.recipe.target.units)
+    return _("Validation: mean absolute error {error:.3g} {units}").format(error=error, units=units)
 
 
 def _picture(model: Model) -> Any:

@@ -15,7 +15,7 @@ from DeepTranslateLib.mrml.jobs import PanelJob, newJobFolder, removeJobFolder
 from DeepTranslateLib.mrml.modellibrary import addModel
 from DeepTranslateLib.mrml.panels.jobslot import JobSlot
 from DeepTranslateLib.mrml.panels.pathlistener import PathListener
-from DeepTranslateLib.mrml.panels.trainingmonitor import epochText
+from DeepTranslateLib.mrml.panels.trainingcurves import epochText
 from DeepTranslateLib.mrml.runfolders import addRunModel, modelName
 from DeepTranslateLib.mrml.training import startJob
 from DeepTranslateLib.mrml.trainingaids import exportJob
@@ -124,7 +124,7 @@ class RunChooser:
     def _fillEpochs(self, run: Run) -> None:
         records = {record["epoch"] + 1: record for record in run.history}
         for epoch in self._order(run):
-            text = epochText(records[epoch]) if epoch in records else f"{epoch}"
+            text = epochText(records[epoch], run.recipe) if epoch in records else f"{epoch}"
             self.epochCombo.addItem(
                 _("{epoch} (best)").format(epoch=text) if epoch == run.best_epoch else text
             )

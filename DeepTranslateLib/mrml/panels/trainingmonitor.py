@@ -11,6 +11,14 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.panels.jobprogress import Pace, durationText
+from DeepTranslateLib.mrml.panels.trainingcurves import (
+    LOSS,
+    bestText,
+    curveColors,
+    curveRows,
+    metricTitle,
+    shownMetrics,
+)
 from DeepTranslateLib.mrml.panels.trainingtexts import configuredText, exportingText
 from DeepTranslateLib.mrml.plots import Curves
 from DeepTranslateLib.mrml.trainingpreview import TrainingPreview
@@ -41,6 +49,7 @@ class TrainingMonitor:
         self._pace = Pace()
         self._curvesAreShown = False
         self._isEntered = True
+        self._metrics: list[str] = []
         self.curves: Any = None
         self.preview = TrainingPreview()
         self.widget = qt.QWidget()
@@ -79,7 +88,14 @@ class TrainingMonitor:
         self.showViews.objectName = "showViewsCheckBox"
         self.showViews.checked = True
         self.showViews.connect("toggled(bool)", self._showViews)
-        column.addWidget(self.showViews)
+        views = qt.QHBoxLayout()
+        column.addLayout(views)
+        views.addWidget(self.showViews, 1)
+        self.metricCombo = qt.QComboBox()
+        self.metricCombo.objectName = "shownMetricCombo"
+        self.metricCombo.toolTip = _("What the curves show")
+        self.metricCombo.connect("currentIndexChanged(int)", lambda index: self._plot())
+        views.addWidget(self.metricCombo)
         self.widget.visible = False
         parentLayout.addWidget(self.widget)
 
@@ -95,6 +111,7 @@ class TrainingMonitor:
             title = _("Training {name}").format(name=folder.name)
             self.curves = Curves(title, colors=curveColors(recipe))
         self._recipe, self._folder, self._history = recipe, folder, list(history)
+        self._offerMetrics([])
         self._pace = Pace()
         self.bar.setRange(0, 0)
         self.bar.visible = True
@@ -190,16 +207,35 @@ class TrainingMonitor:
         self.bar.setRange(0, 1000)
         self.bar.value = round(1000 * done / max(total, 1e-9))
 
-    def _plot(self) -> None:
-        if not self._history:
+    def _offerMetrics(self, names: list[str]) -> None:
+        """Let the user choose among the metrics; at first that which epochs are compared by."""
+        if names == self._metrics or self._recipe is None:
             return
+        self._metrics = names
+        labels = self._recipe.target.kind == "labels"
+        loss = _("loss and Dice") if labels else _("loss")
+        titles = [loss if name == LOSS else metricTitle(name, self._recipe) for name in names]
+        monitor = self._recipe.training.monitor
+        self.metricCombo.blockSignals(True)
+        self.metricCombo.clear()
+        self.metricCombo.addItems(titles)
+        self.metricCombo.currentIndex = names.index(monitor) if monitor in names else 0
+        self.metricCombo.blockSignals(False)
+        self.metricCombo.visible = len(names) > 1
+
+    def _plot(self) -> None:
+        recipe = self._recipe
+        if not self._history or recipe is None:
+            return
+        self._offerMetrics(shownMetrics(self._history))
         best = self._history[-1].get("best_epoch")
         if best is not None:
             row = next((row for row in self._history if row["epoch"] == best), None)
             if row is not None:
-                self.best.text = _("Best so far: {epoch}").format(epoch=epochText(row))
+                self.best.text = bestText(row, recipe)
         if self.curves is not None:
-            self.curves.setHistory(curveRows(self._history))
+            metric = self._metrics[max(0, self.metricCombo.currentIndex)]
+            self.curves.setHistory(curveRows(self._history, recipe, metric))
             if self.showViews.checked and not self._curvesAreShown:
                 self._curvesAreShown = True
                 self.curves.show()
@@ -229,38 +265,6 @@ class TrainingMonitor:
         lines = self.notes.text.split("\n") if self.notes.text else []
         if text not in lines:
             self.notes.text = "\n".join([*lines, text])
-
-
-def curveRows(history: Sequence[dict[str, Any]]) -> list[dict[str, float | None]]:
-    """Return the rows of the curves: losses and the Dice of each label, epochs from 1."""
-    rows = []
-    for record in sorted(history, key=lambda record: record["epoch"]):
-        row: dict[str, float | None] = {
-            "epoch": record["epoch"] + 1,
-            "training loss": record["loss"],
-            "validation loss": record["validation_loss"],
-        }
-        for name, dice in (record.get("validation_dice") or {}).items():
-            row[f"Dice {name}"] = dice
-        rows.append(row)
-    return rows
-
-
-def curveColors(recipe: Recipe) -> dict[str, tuple[int, int, int]]:
-    """Return the colours of the curves that `curveRows` names: a label's is its own."""
-    labels = {f"Dice {label.name}": label.color for label in recipe.target.labels}
-    return {"training loss": (150, 150, 150), "validation loss": (0, 0, 0), **labels}
-
-
-def epochText(record: dict[str, Any]) -> str:
-    """Return an epoch with how well it did, such as "epoch 12, Dice 0.93, loss 0.031"."""
-    parts = [_("epoch {number}").format(number=record["epoch"] + 1)]
-    dice = [value for value in (record.get("validation_dice") or {}).values() if value is not None]
-    if dice:
-        parts.append(_("mean Dice {dice:.3f}").format(dice=sum(dice) / len(dice)))
-    if record.get("validation_loss") is not None:
-        parts.append(_("validation loss {loss:.4g}").format(loss=record["validation_loss"]))
-    return ", ".join(parts)
 
 
 def memoryText(memory: dict[str, Any]) -> str:
