@@ -45,6 +45,12 @@ class Cohort:
         """Every subject once, in alphabetical order."""
         return tuple(sorted({case.subject for case in self.cases}))
 
+    @property
+    def learning(self) -> tuple[Case, ...]:
+        """The cases of all subjects but those of whom a case is named "test"."""
+        tested = {case.subject for case in self.cases if case.split == "test"}
+        return tuple(case for case in self.cases if case.subject not in tested)
+
     def with_clean_targets(self) -> Cohort:
         """The cohort where a case without a target has its own image as one, as for denoising."""
         cases = (

@@ -17,6 +17,7 @@ from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.cohort.labelcheck import check_labels
 from DeepTranslateLib.cohort.patchcheck import check_patch
 from DeepTranslateLib.image import Image, ImageError
+from DeepTranslateLib.image.finite import count_not_finite
 from DeepTranslateLib.recipe import Recipe
 
 __all__ = ["Fault", "check_cohort", "faults_table"]
@@ -164,17 +165,16 @@ def _read(case: Case, what: str) -> tuple[Image | None, Fault | None]:
 
 
 def _check_values(subject: str, what: str, image: Image, units: str) -> Iterator[Fault]:
-    if image.voxels.dtype.kind == "f":
-        broken = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in image.voxels)
-        if broken:
-            yield Fault(
-                subject,
-                "not_finite",
-                "error",
-                f"{broken} voxels of the {what} are no numbers (NaN or infinite).",
-                "Replace them where the image was made, by the value of air for CT.",
-            )
-            return
+    broken = count_not_finite(image.voxels)
+    if broken:
+        yield Fault(
+            subject,
+            "not_finite",
+            "error",
+            f"{broken} voxels of the {what} are no numbers (NaN or infinite).",
+            "Replace them where the image was made, by the value of air for CT.",
+        )
+        return
     reason = why_not_hounsfield(image.voxels) if units == "HU" else None
     if reason is not None:
         yield Fault(subject, "units", "error", f"The {what} is not in HU: {reason[0]}", reason[1])

@@ -14,6 +14,7 @@ from DeepTranslateLib.cohort.case import Case, CohortError, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
 from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.recipe import PLANES
 
 _LEVELS = (0.5, 5, 50, 95, 99.5)
@@ -29,7 +30,7 @@ _AIR_BELOW = -500
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Measured from the cases that teach; those named "test" are left out.
+    """Measured from the cases that teach; subjects named "test" are left out.
 
     Attributes:
         kind: What the targets are, "labels" or "volume".
@@ -93,9 +94,9 @@ def measure_cohort(cohort: Cohort) -> Fingerprint:
     Raises:
         CohortError: Cases lack targets, targets are partly labels and partly volumes, or targets
             or masks do not lie on their image's grid.
-        ImageError: A file cannot be read.
+        ImageError: A file cannot be read, or holds voxels that are no numbers.
     """
-    cases = [case for case in cohort.cases if case.split != "test"]
+    cases = list(cohort.learning)
     if not cases:
         raise CohortError(f"{cohort.source} has no case to learn from: all are named test.")
     total = _Sums()
@@ -135,6 +136,14 @@ class _Sums:
                 f"The image of subject {case.subject} and its labels or target lie on different "
                 "grids. Resample the labels onto the image's grid (nearest neighbour) first."
             )
+        mask = case.read_mask()
+        if mask is not None and not mask.oriented("LPS").same_grid(image):
+            raise CohortError(
+                f"The mask of subject {case.subject} does not lie on its image's grid. "
+                "Resample it (nearest neighbour) first."
+            )
+        refuse_not_finite(image, f"the image of subject {case.subject}")
+        refuse_not_finite(target, f"the target of subject {case.subject}")
         self.spacings.append(np.array(image.spacing))
         self.sizes.append(image.shape[::-1])
         self.in_hu.append(why_not_hounsfield(image.voxels) is None)
@@ -143,14 +152,8 @@ class _Sums:
         shown = _is_known(target) if labels else np.ones(image.shape, dtype=bool)
         self._count_slices(case, stored, shown, labels)
         counted = self._counted(case, stored, image.shape)
-        mask = case.counted("LPS")
         if mask is not None:
-            if mask.shape != image.shape:
-                raise CohortError(
-                    f"The mask of subject {case.subject} does not lie on its image's grid. "
-                    "Resample it (nearest neighbour) first."
-                )
-            counted &= mask
+            counted &= mask.oriented("LPS").voxels != 0
         if labels:
             self._count_labels(case.subject, image.voxels[counted], target.voxels[counted])
         else:

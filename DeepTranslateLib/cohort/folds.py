@@ -36,7 +36,7 @@ class Fold:
 def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]:
     """Divide a cohort so that each subject is held out once, in folds as even as can be.
 
-    Cases named "test" are kept for another day; the names "training" and "validation" are set
+    Subjects named "test" are kept for another day; the names "training" and "validation" are set
     aside, since each subject has its turn. The same subjects and seed give the same folds,
     whatever the order of the cases.
 
@@ -48,11 +48,7 @@ def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]
     Raises:
         CohortError: There are fewer subjects than folds, or folds than two.
     """
-    cases = [
-        dataclasses.replace(case, split=None)
-        for case in sorted(cohort.cases, key=_place)
-        if case.split != "test"
-    ]
+    cases = [dataclasses.replace(case, split=None) for case in sorted(cohort.learning, key=_place)]
     subjects = sorted({case.subject for case in cases})
     if not 2 <= folds <= len(subjects):
         kept = sorted({case.subject for case in cohort.cases} - set(subjects))

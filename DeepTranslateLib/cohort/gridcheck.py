@@ -58,12 +58,12 @@ def check_mask(case: Case, image: Image, mask: Image, recipe: Recipe) -> Iterato
     chosen = range(len(counted)) if case.slices is None else case.slices
     if any(counted[index].any() for index in chosen if 0 <= index < len(counted)):
         return
-    where = "on no slice that is listed" if case.slices is not None else "nowhere"
+    where = "on all slices that are listed" if case.slices is not None else "everywhere"
     yield Fault(
         case.subject,
         "empty_mask",
         "error",
-        f"The mask is other than 0 {where}, so nothing of the case counts.",
+        f"The mask is 0 {where}, so nothing of the case counts.",
         "Check that it is the right file, and the list of slices; or leave the mask out.",
     )
 

@@ -247,8 +247,7 @@ def _selections(cases: Sequence[Case], run: FoldRun, folder: Path) -> tuple[Sele
 
 def _check(cohort: Cohort, recipe: Recipe) -> None:
     """Refuse here what would stop the third fold an hour later."""
-    cases = tuple(case for case in cohort.cases if case.split != "test")
-    faults = check_cohort(Cohort(cases, cohort.source), recipe)
+    faults = check_cohort(Cohort(cohort.learning, cohort.source), recipe)
     errors = [fault for fault in faults if fault.severity == "error"]
     if errors:
         raise CohortError(

@@ -15,6 +15,7 @@ from DeepTranslateLib.engine.registration import ITERATIONS, Registration, regis
 from DeepTranslateLib.engine.table import TableError, remove_table
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.affine import closest_axes
+from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.image.transform import Transform
 
 _MOST_LABELS = 255
@@ -87,9 +88,18 @@ def prepare_case(
         labels: Whether the target is a label map.
 
     Raises:
-        PreparationError: There is nothing that could be registered, or no CT to take a table from.
+        ImageError: Voxels are no numbers, which smoothing would spread.
+        PreparationError: There is nothing that could be registered, or the mask lies elsewhere.
         RegistrationError, TableError: See there.
     """
+    for what, each in (("the image", image), ("the target", target)):
+        if each is not None:
+            refuse_not_finite(each, what)
+    if mask is not None and not mask.oriented(image.orientation).same_grid(image):
+        raise PreparationError(
+            "The mask lies on another grid than the image. Resample it onto that grid (nearest "
+            "neighbour) first."
+        )
     notes: list[str] = []
     if steps.remove_table:
         image, target = _without_table(image, target, labels)

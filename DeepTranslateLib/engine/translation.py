@@ -27,6 +27,7 @@ from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
 from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.model import Model, ModelError
 from DeepTranslateLib.recipe import PLANES, Recipe
 
@@ -90,6 +91,7 @@ class Translator:
             in the recipe's units. What the body crop left out is background, or the lowest value.
 
         Raises:
+            ImageError: Voxels are no numbers, or the recipe cannot prepare the intensities.
             MemoryLimitError: The memory limit is too low for this volume.
         """
         output = self._upright(image, self._stack(image), None, progress)
@@ -176,6 +178,7 @@ class Translator:
         return output
 
     def _stack(self, image: Image) -> SliceStack | VolumeStack:
+        refuse_not_finite(image, "the image")
         if self.recipe.is_volumetric:
             return volume_stack(image, self.recipe)
         return slice_stack(image, self.recipe)

@@ -358,3 +358,21 @@ def test_spacing_is_counted_along_the_patient_s_axes() -> None:
     made = read_image("new/cases/a/image.nrrd")
     assert made.orientation == "SPR"
     assert np.allclose(made.spacing, (8, 4, 2))
+
+
+def test_masks_that_lie_elsewhere_and_voxels_that_are_no_numbers_are_refused(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    image = write_phantoms(1)[0]
+    holed = image.voxels.astype(np.float32)
+    holed[0, 0, :3] = np.nan
+    write_image(image.with_voxels(holed), "holed.nrrd")
+    affine = image.affine.copy()
+    affine[0, 3] += 20
+    write_image(Image(np.ones(image.shape, np.uint8), affine), "moved.nrrd")
+    write_image(image, "whole.nrrd")
+    write_table([["a", "holed.nrrd", ""], ["b", "whole.nrrd", "moved.nrrd"]], "subject,image,mask")
+    assert run("prepare", "--cohort", "cohort.csv", "--output", "out", "--spacing", 4) == 3
+    told = " ".join(capfd.readouterr().err.split())
+    assert "a: 3 voxels of the image are no numbers" in told
+    assert "b: The mask lies on another grid than the image" in told

@@ -55,6 +55,13 @@ def many_images(counts: dict[str, int], slices: int = 5) -> Cohort:
     return cohort_from_lists(images, targets, names)
 
 
+def test_nothing_of_a_subject_with_one_image_named_test_is_in_a_fold():
+    cohort = many_images({"a": 2, "b": 1, "c": 1, "d": 1})
+    cases = (dataclasses.replace(cohort.cases[0], split="test"), *cohort.cases[1:])
+    for fold in subject_folds(Cohort(cases, "named"), 3):
+        assert "a" not in {case.subject for case in (*fold.learning.cases, *fold.testing)}
+
+
 @pytest.mark.parametrize("folds", [2, 3, 4])
 def test_each_subject_is_held_out_once_with_all_its_images_and_never_learnt_from(folds):
     cohort = many_images({"a": 3, "b": 1, "c": 2, "d": 1})

@@ -14,7 +14,7 @@ from DeepTranslateLib.engine.intensities import prepare
 from DeepTranslateLib.engine.planes import recipe_of_plane
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.translation import Translator
-from DeepTranslateLib.image import Image
+from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.recipe import PLANES, Recipe, recipe_from_json
 
 RECIPE = recipe_from_json(
@@ -110,3 +110,13 @@ def test_where_intensities_are_undone_all_beside_the_patient_has_the_lowest_valu
     beside = np.ones(image.shape, dtype=bool)
     beside[:, 24:66, 19:71] = False
     np.testing.assert_allclose(output[beside], lowest[beside], rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_with_voxels_that_are_no_numbers_is_not_translated(value: float) -> None:
+    image = head()
+    voxels = image.voxels.copy()
+    voxels[2, 3, 4] = value
+    translator = Translator(Same(), RECIPE, torch.device("cpu"))
+    with pytest.raises(ImageError, match=r"1 voxels of the image are no numbers"):
+        translator.translate(image.with_voxels(voxels))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from engine_samples import lps_affine, stored_as
 
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists
 from DeepTranslateLib.cohort.fingerprint import measure_cohort, names_a_side
-from DeepTranslateLib.image import Image
+from DeepTranslateLib.image import Image, ImageError
 
 
 def body(seed: int, shape: tuple[int, int, int] = (6, 24, 20)) -> tuple[np.ndarray, np.ndarray]:
@@ -168,3 +170,32 @@ def test_what_a_mask_leaves_out_is_not_measured():
     smaller = Image(voxels[:3], case.read_image().affine)
     with pytest.raises(CohortError, match="mask of subject s0 does not lie on its image's grid"):
         measure_cohort(cohort_from_lists([case.image], [case.target], ["s0"], masks=[smaller]))
+
+
+def test_a_subject_with_one_image_named_test_is_not_measured_at_all() -> None:
+    tested, other, kept = cohort(3).cases
+    tested = dataclasses.replace(tested, subject="a", split="test")
+    other = dataclasses.replace(other, subject="a")
+    whole, alone = Cohort((tested, other, kept), "whole"), Cohort((kept,), "alone")
+    assert measure_cohort(whole) == measure_cohort(alone)
+
+
+def test_a_mask_of_the_same_size_that_lies_elsewhere_is_refused() -> None:
+    whole = cohort(1)
+    image = whole.cases[0].read_image()
+    moved = image.affine.copy()
+    moved[0, 3] += 20
+    mask = Image(np.ones(image.shape, np.uint8), moved)
+    case = dataclasses.replace(whole.cases[0], mask=mask)
+    with pytest.raises(CohortError, match="mask of subject s0 does not lie on its image's grid"):
+        measure_cohort(Cohort((case,), "one"))
+
+
+def test_voxels_that_are_no_numbers_are_refused() -> None:
+    whole = cohort(1)
+    image = whole.cases[0].read_image()
+    voxels = image.voxels.astype(np.float32)
+    voxels[1, 2, 3:5] = np.nan
+    case = dataclasses.replace(whole.cases[0], image=image.with_voxels(voxels))
+    with pytest.raises(ImageError, match="2 voxels of the image of subject s0 are no numbers"):
+        measure_cohort(Cohort((case,), "one"))

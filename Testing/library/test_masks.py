@@ -130,9 +130,9 @@ def test_a_mask_is_checked_like_a_target(tmp_path):
     moved = Image(case.mask.voxels, oblique_affine())
     assert "geometry_mismatch" in faults_of(dataclasses.replace(case, mask=moved))
     nothing = case.mask.with_voxels(np.zeros(SHAPE, np.uint8))
-    assert "nowhere" in faults_of(dataclasses.replace(case, mask=nothing))["empty_mask"].found
+    assert "0 everywhere" in faults_of(dataclasses.replace(case, mask=nothing))["empty_mask"].found
     listed = dataclasses.replace(case, slices=(1,))
-    assert "on no slice that is listed" in faults_of(listed)["empty_mask"].found
+    assert "0 on all slices that are listed" in faults_of(listed)["empty_mask"].found
 
 
 # --- learning
