@@ -6,6 +6,7 @@ that is killed at any moment and started again ends in the same weights, bit for
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -188,8 +189,11 @@ class Trainer:
         loss, metrics = self._learner.validate(self._validation.pieces)
         self._refuse_divergence("validation loss", loss)
         value = metrics.monitored(loss)
-        # The first epoch is kept whatever its value: Dice is NaN where no label is to be found.
-        if value < progress.best_value or not self._best:
+        if math.isnan(value):
+            # As of Dice where no label is to be found: worse than any that is known.
+            value = math.inf
+        # While nothing is known, what was learnt last counts.
+        if value < progress.best_value or value == progress.best_value == math.inf:
             progress.best_value, progress.best_epoch = value, progress.epoch
             self._best = self._learner.weights()
             self._best_is_saved = False

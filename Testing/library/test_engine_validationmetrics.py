@@ -193,3 +193,19 @@ def test_what_a_recipe_can_name_is_measured() -> None:
     }
     for name, recipe in known.items():
         assert name == "loss" or name in ValidationMetrics(recipe).values()
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([math.nan] * 3, 3), ([math.nan, 0.2, 0.1], 2), ([math.nan, math.nan, 0.1], 3)],
+)
+def test_an_epoch_whose_metric_is_unknown_is_worse_than_one_whose_metric_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], best: int
+) -> None:
+    each = iter(np.repeat(scores, 2))
+    monkeypatch.setattr(ValidationMetrics, "values", lambda self: {"dice": float(next(each))})
+    recipe = labels_recipe(1, training={"epochs": 3, "monitor": "dice", "validation_fraction": 0.3})
+    images = [image(random_hu((2, 8, 8), seed)) for seed in range(3)]
+    targets = [each.with_voxels((each.voxels > 0).astype(np.uint8) * 10) for each in images]
+    train(recipe, cohort_from_lists(images, targets, ["a", "b", "c"]), tmp_path, device="cpu")
+    assert read_run(tmp_path).best_epoch == best
