@@ -16,11 +16,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk
+
 from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.engine.comparison import median_range
-from DeepTranslateLib.engine.crossvalidation import HELD_OUT_FILE, cross_validate
-from DeepTranslateLib.engine.heldout import NETWORK
-from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
+from DeepTranslateLib.engine.crossvalidation import HELD_OUT_FILE, PLAN_FILE, cross_validate
+from DeepTranslateLib.engine.device import choose_device
+from DeepTranslateLib.engine.heldout import NETWORK, translated_slices
+from DeepTranslateLib.engine.intensities import read_target
+from DeepTranslateLib.engine.preprocessing import slice_stack
+from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.model import read_model
+from DeepTranslateLib.recipe import PLANES, Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
 from Testing.benchmarks.records import (
     FOLDER,
@@ -45,12 +53,14 @@ class Study:
         name: Of the benchmark and of its file of results.
         recipe: Name of a built-in recipe.
         unit: Of the mean absolute error.
+        window: Values of the target shown black and white in the picture.
         cases: Makes the cases, with files below a folder.
     """
 
     name: str
     recipe: str
     unit: str
+    window: tuple[float, float]
     cases: Callable[[Path], list[Case]]
 
     @property
@@ -68,7 +78,12 @@ def run_study(study: Study, arguments: Sequence[str]) -> None:
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--jobs", type=int, default=1, help="folds at a time")
     parser.add_argument("--table", action="store_true", help="of what is there; no training")
+    parser.add_argument("--picture", nargs="+", metavar="SUBJECT", help="of these; no training")
     options = parser.parse_args(arguments)
+    if options.picture:
+        cases = study.cases(options.output / "data")
+        draw([case for case in cases if case.subject in options.picture], study, options)
+        return
     if not options.table:
         (options.output / "data").mkdir(parents=True, exist_ok=True)
         cases = study.cases(options.output / "data")
@@ -81,6 +96,56 @@ def run_study(study: Study, arguments: Sequence[str]) -> None:
                 if seed in seeds:
                     _train(study, variant, seed, recipe, cases, options)
     print_table(study, read_records(study.results))
+
+
+def draw(cases: Sequence[Case], study: Study, options: argparse.Namespace) -> None:
+    """Write a picture: of each case a middle slice; input, output, target, and how far they differ.
+
+    The models are those of the first seed in the output folder.
+    """
+    folder = options.output / FULL / f"seed_{options.seeds[0]}"
+    plan = json.loads((options.output / FULL / PLAN_FILE).read_text(encoding="utf-8"))
+    rows = []
+    for case in cases:
+        fold = 1 + next(n for n, names in enumerate(plan["folds"]) if case.subject in names)
+        model = read_model(folder / f"fold_{fold}" / "model.dtmodel")
+        recipe = model.recipe
+        stored = case.slices[len(case.slices) // 2] if case.slices else 0
+        image = case.read_image()
+        output = translated_slices(Translator.from_model(model, choose_device()), image, [stored])
+        volumes = (image, output, read_target(case, recipe), case.read_mask())
+        # Nearest slices of the upright volumes, all of one size in the picture.
+        place = slice_stack(image, recipe).index(stored)
+        seen = [
+            each.oriented(PLANES[recipe.sampling.plane]).voxels[place] for each in volumes if each
+        ]
+        grey, mine, truth, inside = (piece.astype(np.float64) for piece in seen)
+        bright = max(float(np.percentile(grey[inside > 0], 99)), 1e-6)
+        shown = study.window[1] - study.window[0]
+        pieces = [
+            grey / bright,
+            (mine - study.window[0]) / shown,
+            (truth - study.window[0]) / shown,
+            np.abs(mine - truth) * (inside > 0) / shown,
+        ]
+        rows.append(np.concatenate([_square(piece) for piece in pieces], axis=1))
+    picture = np.clip(np.concatenate(rows) * 255, 0, 255).astype(np.uint8)
+    path = Path(__file__).resolve().parent / "pictures" / f"{study.name}.png"
+    sitk.WriteImage(sitk.GetImageFromArray(picture), str(path), True, 9)
+    print(path)
+
+
+def _square(piece: np.ndarray, side: int = 180) -> np.ndarray:
+    """A slice scaled to fit into a square."""
+    scale = side / max(piece.shape)
+    size = [max(1, round(length * scale)) for length in reversed(piece.shape)]
+    image = sitk.GetImageFromArray(piece)
+    small = sitk.Resample(
+        image, size, sitk.Transform(), sitk.sitkLinear, (0, 0), (1 / scale, 1 / scale)
+    )
+    canvas = np.zeros((side, side))
+    canvas[: size[1], : size[0]] = sitk.GetArrayFromImage(small)
+    return canvas
 
 
 def without_augmentation(recipe: Recipe) -> Recipe:

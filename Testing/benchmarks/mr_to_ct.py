@@ -43,7 +43,7 @@ def body_mask(ct: Image) -> Image:
     return ct.with_voxels(np.stack([sitk.GetArrayFromImage(s) for s in filled]).astype(np.uint8))
 
 
-STUDY = Study("mr_to_ct", "mr-to-ct", "HU", limbs)
+STUDY = Study("mr_to_ct", "mr-to-ct", "HU", (-300, 500), limbs)
 
 
 def main(arguments: Sequence[str] = ()) -> None:

@@ -67,7 +67,7 @@ def head_mask(t1: Image) -> Image:
     return t1.with_voxels(np.stack([sitk.GetArrayFromImage(s) for s in filled]).astype(np.uint8))
 
 
-STUDY = Study("t1_to_t2", "mr-t1-to-t2", "medians", brains)
+STUDY = Study("t1_to_t2", "mr-t1-to-t2", "medians", (0, 3.5), brains)
 
 
 def main(arguments: Sequence[str] = ()) -> None:

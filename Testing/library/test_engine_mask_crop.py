@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from DeepTranslateLib.engine.intensities import prepare
 from DeepTranslateLib.engine.planes import recipe_of_plane
+from DeepTranslateLib.engine.intensities.foreground import find_foreground
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image, ImageError
@@ -120,3 +121,13 @@ def test_an_image_with_voxels_that_are_no_numbers_is_not_translated(value: float
     translator = Translator(Same(), RECIPE, torch.device("cpu"))
     with pytest.raises(ImageError, match=r"1 voxels of the image are no numbers"):
         translator.translate(image.with_voxels(voxels))
+
+
+def test_fluid_with_the_value_of_the_background_belongs_to_an_extracted_brain() -> None:
+    voxels = np.zeros((4, 90, 80), np.float32)
+    voxels[:, 30:60, 25:65] = np.random.default_rng(1).normal(200, 15, (4, 30, 40))
+    voxels[:, 40:44, 40:50] = 0
+    mask = find_foreground(voxels, (3.0, 1.0, 1.0)).mask
+    assert mask.shape == voxels.shape
+    assert mask[:, 30:60, 25:65].all()
+    assert mask.sum() == 4 * 30 * 40

@@ -28,7 +28,7 @@ class Foreground:
     Attributes:
         mask: On a coarse grid, what belongs to the patient.
         steps: Slices, rows and columns to a voxel of that grid.
-        is_exact: The background is one value, and all else the patient.
+        is_exact: The background is one value, and all else the patient, with what it encloses.
     """
 
     mask: Mask
@@ -48,7 +48,7 @@ def find_foreground(voxels: npt.NDArray[Any], spacing: tuple[float, float, float
     IV), or above 15 % of the way from dark to bright if that is less (as in the first step of
     Smith 2002, section 2.1), with what it encloses in a slice, opened: the largest part and those
     at least a tenth of its size. Where a solid region of one value is all that lies around, as in
-    brain-extracted images, the patient is exactly the rest.
+    brain-extracted images, the patient is exactly the rest, with what it encloses.
 
     A change of all intensities to a x + b, a > 0, does not change what is found.
 
@@ -79,7 +79,9 @@ def find_foreground(voxels: npt.NDArray[Any], spacing: tuple[float, float, float
     if padding is not None and rest is not None:
         far = rest & ~reaching(found, spacing).mask
         if np.count_nonzero(far) <= _FAR * np.count_nonzero(rest):
-            return Foreground(~padding, (1, 1, 1), is_exact=True)
+            # Fluid may have the padding's value, too.
+            patient = np.stack([filled(piece) for piece in ~padding])
+            return Foreground(patient, (1, 1, 1), is_exact=True)
     return found
 
 
@@ -140,7 +142,7 @@ def _solid(mask: Mask, pixel: tuple[float, float]) -> Mask:
     """The large parts with what they enclose in a slice, opened; all where nothing is left."""
     radius = _radius(_OPENING_MM, pixel)
     # Filled first: the scalp is a thin shell around a skull that is as dark as air.
-    filled = _image(np.stack([_filled(piece) for piece in mask]))
+    filled = _image(np.stack([filled(piece) for piece in mask]))
     opened = sitk.BinaryErode(filled, radius, sitk.sitkBall, 0.0, 1.0, True)
     opened = sitk.BinaryDilate(opened, radius, sitk.sitkBall)
     numbered = sitk.GetArrayFromImage(sitk.ConnectedComponent(opened))
@@ -148,10 +150,11 @@ def _solid(mask: Mask, pixel: tuple[float, float]) -> Mask:
     if not sizes.size:
         return mask if mask.any() else np.ones_like(mask)
     large = np.isin(numbered, 1 + np.flatnonzero(sizes >= sizes.max() * _SMALLEST_PART))
-    return np.stack([_filled(piece) for piece in large])
+    return np.stack([filled(piece) for piece in large])
 
 
-def _filled(piece: Mask) -> Mask:
+def filled(piece: Mask) -> Mask:
+    """A slice of a mask (rows, columns) with what it encloses."""
     return sitk.GetArrayFromImage(sitk.BinaryFillhole(_image(piece))).astype(bool)
 
 

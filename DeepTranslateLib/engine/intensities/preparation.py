@@ -13,7 +13,7 @@ import numpy.typing as npt
 from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.engine.body import AIR_HU, Body, box_around, find_body
 from DeepTranslateLib.engine.intensities.bias import bias_field
-from DeepTranslateLib.engine.intensities.foreground import find_foreground, padded, reaching
+from DeepTranslateLib.engine.intensities.foreground import filled, find_foreground, padded, reaching
 from DeepTranslateLib.engine.intensities.standardisation import (
     foreground_scale,
     learnt_landmarks,
@@ -174,7 +174,7 @@ def _brain(upright: Image) -> npt.NDArray[np.bool_]:
             "as 0; this image's is not. Extract the brain first (SynthStrip and HD-BET do so), or "
             "set the recipe's preprocessing.mask to 'body'."
         )
-    return ~padding
+    return np.stack([filled(piece) for piece in ~padding])
 
 
 def _foreground(upright: Image) -> npt.NDArray[np.generic]:
