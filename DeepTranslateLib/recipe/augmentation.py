@@ -170,6 +170,11 @@ class Noise:
         None, minimum=0, help="Its meaning depends on the kind, see docs/noise.md; null: default."
     )
 
+    @property
+    def is_added(self) -> bool:
+        """Noisy inputs are made from clean images."""
+        return self.kind != "none"
+
     def validate(self, path: str) -> None:
         """Refuse a level that the kind cannot have."""
         if self.level is None:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
+from DeepTranslateLib.recipe.consistency import (
+    check_dimension,
+    check_intensities,
+    check_losses,
+    check_monitor,
+    check_network,
+    check_noise,
+    check_residual,
+    check_target_scale,
+)
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.images import Input, Target
-from DeepTranslateLib.recipe.intensities import check_standardisation
-from DeepTranslateLib.recipe.learning import (
-    LABEL_LOSSES,
-    LABEL_MONITORS,
-    VOLUME_LOSSES,
-    VOLUME_MONITORS,
-    Method,
-    Optimizer,
-    Training,
-)
+from DeepTranslateLib.recipe.learning import Method, Optimizer, Training
 from DeepTranslateLib.recipe.network import WITH_ENCODER, Network
 from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
 from DeepTranslateLib.schema import SchemaError, from_json, limits, to_json
@@ -75,15 +76,18 @@ class Recipe:
                 "a target of kind 'labels' needs at least one, unless the recipe's 'configure' is "
                 f"'{FROM_COHORT}'.",
             )
-        self._validate_losses(f"{path}.method.loss")
-        self._validate_network(f"{path}.network")
+        kind, units = self.target.kind, self.inputs[0].units
+        check_losses(self.method, kind, f"{path}.method.loss")
+        check_network(self.network, self.method, f"{path}.network")
+        check_residual(self.network, self.target, units, f"{path}.network.residual")
+        check_dimension(self.network, self.sampling, self.preprocessing, path)
         if self.optimizer.warmup_epochs >= self.training.epochs:
             raise RecipeError(
                 f"{path}.optimizer.warmup_epochs",
                 f"expected fewer than the {self.training.epochs} epochs of training, found "
                 f"{self.optimizer.warmup_epochs}.",
             )
-        self._validate_monitor(f"{path}.training.monitor")
+        check_monitor(self.training, kind, f"{path}.training.monitor")
         if self.training.frozen == "encoder" and self.network.name not in WITH_ENCODER:
             raise RecipeError(
                 f"{path}.training.frozen",
@@ -96,143 +100,11 @@ class Recipe:
                 f"augmentation by {self.augmentation.windowed_kinds[0]} needs a window, since it "
                 "takes 0 for air and 1 for the window's end.",
             )
-        self._validate_noise(path)
-        if self.preprocessing.body_crop and self.inputs[0].units != "HU":
-            raise RecipeError(
-                f"{path}.preprocessing.body_crop",
-                f"the body is found by its HU; the input's units are '{self.inputs[0].units}'.",
-            )
-        self._validate_intensities(path)
-
-    def _validate_intensities(self, path: str) -> None:
-        preprocessing, units = self.preprocessing, self.inputs[0].units
-        check_standardisation(
-            preprocessing.standardisation,
-            preprocessing.landmarks,
-            units,
-            f"{path}.preprocessing",
+        check_noise(self.noise, self.target, self.preprocessing, units, path)
+        check_intensities(self.preprocessing, units, f"{path}.preprocessing")
+        check_target_scale(
+            self.target, self.preprocessing, self.network, self.noise, f"{path}.target"
         )
-        if preprocessing.mask != "none" and preprocessing.body_crop:
-            raise RecipeError(
-                f"{path}.preprocessing.mask", "body_crop leaves out air and table already; 'none'."
-            )
-        if preprocessing.mask == "brain" and units == "HU":
-            raise RecipeError(
-                f"{path}.preprocessing.mask",
-                "'brain' is for MR whose brain was extracted; for HU use 'body' or body_crop.",
-            )
-        if preprocessing.bias_correction and units == "HU":
-            raise RecipeError(
-                f"{path}.preprocessing.bias_correction", "HU have no bias of coils; use false."
-            )
-        if self.target.standardisation == "none":
-            return
-        if self.is_denoising:
-            raise RecipeError(
-                f"{path}.target.standardisation",
-                "a clean image has the scale of its noisy one; use 'none' here, and "
-                "preprocessing.standardisation.",
-            )
-        if self.network.residual and preprocessing.standardisation == "none":
-            raise RecipeError(
-                f"{path}.target.standardisation",
-                "a residual network's target is on the scale of its input; standardise both or "
-                "none.",
-            )
-
-    def _validate_noise(self, path: str) -> None:
-        kind = self.noise.kind
-        if not self.is_denoising:
-            return
-        if self.target.kind != "volume":
-            raise RecipeError(
-                f"{path}.noise.kind",
-                "noise is learnt to be taken from volumes; use 'none' for labels.",
-            )
-        if self.preprocessing.window is None:
-            raise RecipeError(
-                f"{path}.preprocessing.window", f"the noise '{kind}' needs the window of images."
-            )
-        if kind == "poisson" and self.inputs[0].units != "HU":
-            raise RecipeError(
-                f"{path}.noise.kind",
-                f"'poisson' is for HU; the input's units are '{self.inputs[0].units}'.",
-            )
-        if kind == "rician" and self.preprocessing.window[0] < 0:
-            raise RecipeError(
-                f"{path}.noise.kind", "'rician' is for MR magnitudes, which are not below 0."
-            )
-
-    def _validate_monitor(self, path: str) -> None:
-        kind, monitor = self.target.kind, self.training.monitor
-        possible = LABEL_MONITORS if kind == "labels" else VOLUME_MONITORS
-        if monitor not in possible:
-            raise RecipeError(
-                path,
-                f"'{monitor}' does not fit a target of kind '{kind}'. "
-                f"Possible: {', '.join(possible)}.",
-            )
-
-    def _validate_losses(self, path: str) -> None:
-        kind = self.target.kind
-        possible = LABEL_LOSSES if kind == "labels" else VOLUME_LOSSES
-        for index, term in enumerate(self.method.losses):
-            if term.name not in possible:
-                place = path if isinstance(self.method.loss, str) else f"{path}[{index}].name"
-                raise RecipeError(
-                    place,
-                    f"'{term.name}' does not fit a target of kind '{kind}'. "
-                    f"Possible: {', '.join(possible)}.",
-                )
-
-    def _validate_network(self, path: str) -> None:
-        network = self.network
-        self._validate_dimension(path)
-        quarter = network.deep_supervision and self.method.coarse_targets == "full_size"
-        if quarter and network.levels < 4:
-            raise RecipeError(
-                f"{path}.levels",
-                "expected at least 4 for an output at a quarter of the size "
-                f"(method.coarse_targets is 'full_size'), found {network.levels}.",
-            )
-        if not network.residual:
-            return
-        if self.target.kind != "volume":
-            raise RecipeError(f"{path}.residual", "labels are no difference to the input.")
-        if self.inputs[0].units != self.target.units:
-            raise RecipeError(
-                f"{path}.residual",
-                f"the input's units are '{self.inputs[0].units}', the target's are "
-                f"'{self.target.units}'; only values in the same units have a difference.",
-            )
-
-    def _validate_dimension(self, path: str) -> None:
-        network, patch = self.network, self.sampling.patch
-        dimension = network.dimension
-        if dimension == 2 and patch is not None:
-            raise RecipeError(
-                f"{path}.dimension", "patches are read by a network of dimension 3, found 2."
-            )
-        if dimension == 3 and patch is None:
-            raise RecipeError(
-                f"{path}.dimension",
-                "samples are slices, which a network of dimension 2 reads; set sampling.patch for "
-                "one of 3, or sampling.context for what lies before and behind a slice.",
-            )
-        if patch is not None and network.norm in ("instance", "batch"):
-            coarsest = 2 ** (network.levels - 1)
-            if max(patch) <= coarsest:
-                raise RecipeError(
-                    f"{path}.norm",
-                    f"after {network.levels} levels a patch of {' x '.join(map(str, patch))} is a "
-                    f"single voxel, which '{network.norm}' cannot take a variance of; use fewer "
-                    "levels, a larger patch, or 'group'.",
-                )
-        if patch is None and self.preprocessing.slice_spacing is not None:
-            raise RecipeError(
-                f"{path.removesuffix('network')}preprocessing.slice_spacing",
-                "slices have no distance that the network sees; use null, or set sampling.patch.",
-            )
 
     @property
     def is_volumetric(self) -> bool:
@@ -266,7 +138,7 @@ class Recipe:
     @property
     def is_denoising(self) -> bool:
         """Noisy inputs are made from clean images."""
-        return self.noise.kind != "none"
+        return self.noise.is_added
 
     @property
     def undoes_intensities(self) -> bool:

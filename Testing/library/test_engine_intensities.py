@@ -273,6 +273,11 @@ def test_a_clean_target_has_no_scale_of_its_own():
         )
 
 
+def test_noise_leaves_no_background_to_find_a_brain_by():
+    with pytest.raises(RecipeError, match=r"preprocessing\.mask.*noise leaves none"):
+        mr_recipe(preprocessing={"window": [0, 1], "mask": "brain"}, noise={"kind": "gaussian"})
+
+
 class _Constant(nn.Module):
     """Answers with one value, in the units of a range from -2 to 3."""
 
