@@ -142,8 +142,8 @@ def _solid(mask: Mask, pixel: tuple[float, float]) -> Mask:
     """The large parts with what they enclose in a slice, opened; all where nothing is left."""
     radius = _radius(_OPENING_MM, pixel)
     # Filled first: the scalp is a thin shell around a skull that is as dark as air.
-    filled = _image(np.stack([filled(piece) for piece in mask]))
-    opened = sitk.BinaryErode(filled, radius, sitk.sitkBall, 0.0, 1.0, True)
+    whole = _image(np.stack([filled(piece) for piece in mask]))
+    opened = sitk.BinaryErode(whole, radius, sitk.sitkBall, 0.0, 1.0, True)
     opened = sitk.BinaryDilate(opened, radius, sitk.sitkBall)
     numbered = sitk.GetArrayFromImage(sitk.ConnectedComponent(opened))
     sizes = np.bincount(numbered.ravel())[1:]
