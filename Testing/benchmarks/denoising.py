@@ -17,15 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from DeepTranslateLib.engine.comparison import median_range
 from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.engine.metrics.structure import slice_similarity
 from DeepTranslateLib.engine.noise import add_noise
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import Recipe, read_recipe, write_recipe
-from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
-from Testing.benchmarks.records import FOLDER, Record, append_record, commit, read_records
+from Testing.benchmarks.denoising_common import (
+    cell,
+    classical_filters,
+    deeptranslate,
+    picture,
+    seeds_cell,
+)
+from Testing.benchmarks.records import (
+    FOLDER,
+    Record,
+    append_record,
+    commit,
+    read_records,
+    table_row,
+)
 from Testing.benchmarks.sample import data_folder, machine
 
 NAME = "denoising"
@@ -202,9 +214,8 @@ def measure(
         scores[name]["ssim"] = round(similarity, 4)
     index = len(truth.voxels) // 2
     pieces = [images[name].voxels[index] for name in ("noisy", best, "network")]
-    side = min(truth.shape[1:])
-    rows = [[piece[:side, :side] for piece in (*pieces, truth.voxels[index])]] * 2
-    picture(rows, [window, (-160, 240)], folder / f"{patient.name}_{level}.png")
+    middle = [_middle(piece) for piece in (*pieces, truth.voxels[index])]
+    picture([middle], [(-160, 240)], folder / f"{patient.name}_{level}.png")
     return {
         "patient": patient.name,
         "level": level,
@@ -213,48 +224,62 @@ def measure(
     }
 
 
+def _middle(piece: np.ndarray, side: int = 192) -> np.ndarray:
+    top, left = (max(0, (length - side) // 2) for length in piece.shape)
+    return piece[top : top + side, left : left + side]
+
+
 def _best(scores: dict[str, dict[str, float]], kind: str) -> str:
     return max((n for n in scores if n.startswith(kind)), key=lambda name: scores[name]["psnr"])
 
 
 def table(records: list[Record]) -> str:
-    """The README's table: network beside the best median filter of each patient."""
+    """The README's table: the network beside the best filters for each patient."""
     lines = [
-        "| variant | noise | patient | noisy dB | best median | dB | SSIM | best Gaussian dB "
-        "| network dB | SSIM | above the median, dB |",
+        "| noise | patient | noisy, dB | best median | dB | SSIM | best Gaussian, dB | network, dB "
+        "| SSIM | above the median, dB | above the best in slices, dB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    keys = {
-        (record["variant"], test["level"], test["patient"]): None
-        for record in records
-        for test in record["tests"]
-    }
-    for variant, level, patient in sorted(keys, key=lambda key: (key[0], key[1])):
-        scores = [
-            test["scores"]
-            for record in records
-            for test in record["tests"]
-            if (record["variant"], test["level"], test["patient"]) == (variant, level, patient)
-        ]
-        median, gaussian = _best(scores[0], "median"), _best(scores[0], "Gaussian")
-        psnr = [score["network"]["psnr"] for score in scores]
-        gain = [score["network"]["psnr"] - score[median]["psnr"] for score in scores]
-        cells = (
-            variant,
+    for level in LEVELS:
+        for patient in TEST:
+            scores = [
+                test["scores"]
+                for record in records
+                for test in record["tests"]
+                if (test["level"], test["patient"]) == (level, patient.name)
+            ]
+            if scores:
+                lines.append(_row(level, patient, scores))
+    lines.append(f"| *aim* | | | | | | | | {AIM_SSIM:.2f} | {AIM_DB:.0f} | |")
+    return "\n".join([*lines, "", f"Network: {seeds_cell(records)}."])
+
+
+def _row(level: float, patient: Patient, scores: list[dict[str, dict[str, float]]]) -> str:
+    median, flat, gaussian = (
+        _best(scores[0], kind) for kind in ("median", "median 1x", "Gaussian")
+    )
+
+    def psnr(name: str) -> list[float]:
+        return [score[name]["psnr"] for score in scores]
+
+    def gain(rival: str) -> list[float]:
+        return [mine - theirs for mine, theirs in zip(psnr("network"), psnr(rival), strict=True)]
+
+    return table_row(
+        [
             f"{100 * level:.0f} %",
-            f"`{patient}`",
-            median_range([score["noisy"]["psnr"] for score in scores], 1),
+            f"`{patient.name}`",
+            cell(psnr("noisy"), 1),
             median.removeprefix("median "),
-            median_range([score[median]["psnr"] for score in scores], 1),
-            median_range([score[median]["ssim"] for score in scores], 3),
-            median_range([score[gaussian]["psnr"] for score in scores], 1),
-            median_range(psnr, 1),
-            median_range([score["network"]["ssim"] for score in scores], 3),
-            f"**{median_range(gain, 1)}**",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append(f"| *aim* |  |  |  |  |  |  |  |  | {AIM_SSIM:.2f} | {AIM_DB:.0f} |")
-    return "\n".join(lines)
+            cell(psnr(median), 1),
+            cell([score[median]["ssim"] for score in scores], 3),
+            cell(psnr(gaussian), 1),
+            cell(psnr("network"), 1),
+            cell([score["network"]["ssim"] for score in scores], 3),
+            f"**{cell(gain(median), 1)}**",
+            cell(gain(flat), 1),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy import ndimage
 
+from DeepTranslateLib.engine.comparison import median_range
+from Testing.benchmarks.records import Record
+
 Volume = npt.NDArray[np.float32]
 Filter = Callable[[Volume], Volume]
 
@@ -75,6 +78,20 @@ def _non_local_means(volume: Volume, strength: float, patch: int = 5, search: in
             total += weight * moved
             weights += weight
     return total / weights
+
+
+def cell(values: Sequence[float], decimals: int) -> str:
+    """Median and range of the seeds' values; the value where there is one seed, or all agree."""
+    if max(values) == min(values):
+        return f"{values[0]:.{decimals}f}"
+    return median_range(values, decimals)
+
+
+def seeds_cell(records: Sequence[Record]) -> str:
+    """How many trainings a row is of, and how long they were."""
+    epochs = sorted({record["epochs"] for record in records})
+    count = "1 seed" if len(records) == 1 else f"{len(records)} seeds"
+    return f"{count}, {'/'.join(map(str, epochs))} epochs"
 
 
 def deeptranslate(*arguments: object) -> None:

@@ -20,18 +20,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from DeepTranslateLib.engine.comparison import median_range
 from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
-from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
+from Testing.benchmarks.denoising_common import (
+    cell,
+    classical_filters,
+    deeptranslate,
+    picture,
+    seeds_cell,
+)
 from Testing.benchmarks.records import (
     FOLDER,
     Record,
     append_record,
     commit,
+    matching,
     read_records,
     table_row,
 )
@@ -117,7 +123,7 @@ def experiment(seed: int, options: argparse.Namespace) -> Record:
     for name, apply in classical_filters(kinds, across=False).items():
         images[name] = apply(phantom.astype(np.float32)).astype(np.float64)
     pieces = [phantom[0], images["network"][0], truth]
-    picture([pieces, pieces], [(-1100, 200), (-60, 60)], folder / "picture.png")
+    picture([pieces], [(-100, 100)], folder / "picture.png")
     return {
         "experiment": NAME,
         "variant": options.variant,
@@ -236,8 +242,9 @@ def table(records: list[Record]) -> str:
         chosen.append(min(rivals, key=lambda name: first[name]["rmse"]))
     rows = [(name, [first[name]]) for name in chosen]
     for variant in dict.fromkeys(record["variant"] for record in records):
-        mine = [r["scores"]["network"] for r in records if r["variant"] == variant]
-        rows.append((f"**network** ({variant}), {len(mine)} seeds", mine))
+        mine = matching(records, variant=variant)
+        scores = [record["scores"]["network"] for record in mine]
+        rows.append((f"**network**, {seeds_cell(mine)}", scores))
     names = list(first["input"]["contrasts"])
     lines = [
         "| image | RMSE, HU | of the input's | RMSE inside, HU | "
@@ -249,18 +256,14 @@ def table(records: list[Record]) -> str:
         rmse = [score["rmse"] for score in scores]
         cells = [
             title,
-            _cell(rmse, 1),
-            _cell([value / first["input"]["rmse"] for value in rmse], 2),
-            _cell([score["inside"] for score in scores], 1),
+            cell(rmse, 1),
+            cell([value / first["input"]["rmse"] for value in rmse], 2),
+            cell([score["inside"] for score in scores], 1),
             *(_contrast_cell([score["contrasts"][name] for score in scores]) for name in names),
         ]
         lines.append(table_row(cells))
     lines.append(table_row(["*aim*", "", f"at most {AIM:.2f}", "", *[""] * len(names)]))
     return "\n".join(lines)
-
-
-def _cell(values: list[float], decimals: int) -> str:
-    return median_range(values, decimals) if len(values) > 1 else f"{values[0]:.{decimals}f}"
 
 
 def _contrast_cell(values: list[list[float]]) -> str:

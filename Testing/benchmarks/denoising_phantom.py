@@ -20,13 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from DeepTranslateLib.engine.comparison import median_range
 from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
-from Testing.benchmarks.denoising_common import classical_filters, deeptranslate, picture
+from Testing.benchmarks.denoising_common import (
+    cell,
+    classical_filters,
+    deeptranslate,
+    picture,
+    seeds_cell,
+)
 from Testing.benchmarks.records import (
     FOLDER,
     Record,
@@ -299,8 +304,9 @@ def table(records: list[Record]) -> str:
             chosen.append(min(rivals, key=lambda name: first[name]["rmse"]))
         lines += [_row(split, name, [first[name]]) for name in chosen]
         for variant in dict.fromkeys(record["variant"] for record in here):
-            mine = [record["scores"]["network"] for record in matching(here, variant=variant)]
-            lines.append(_row(split, f"**network** ({variant}), {len(mine)} seeds", mine))
+            mine = matching(here, variant=variant)
+            scores = [record["scores"]["network"] for record in mine]
+            lines.append(_row(split, f"**network**, {seeds_cell(mine)}", scores))
     lines.append(f"| | *aim* | {1 - AIM_NOISE:.2f} to {1 + AIM_NOISE:.2f} | at most 1 | |")
     return "\n".join(lines)
 
@@ -312,12 +318,8 @@ def _row(split: str, name: str, scores: list[dict[str, Any]]) -> str:
         ([float(np.median(score["edges"])) for score in scores], 2),
         ([score["rmse"] for score in scores], 1),
     ]
-    cells = [_cell(values, decimals) for values, decimals in columns]
+    cells = [cell(values, decimals) for values, decimals in columns]
     return table_row([f"other {split}", name, *cells])
-
-
-def _cell(values: list[float], decimals: int) -> str:
-    return median_range(values, decimals) if len(values) > 1 else f"{values[0]:.{decimals}f}"
 
 
 if __name__ == "__main__":
