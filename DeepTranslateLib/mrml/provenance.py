@@ -19,8 +19,8 @@ def recordProvenance(
 
     The attributes are `DeepTranslate.Model` (its name), `.Checksum` (SHA-256 of its weights),
     `.Recipe`, `.Version` (of DeepTranslate), `.Date` (ISO 8601, with its offset from UTC),
-    `.SyntheticImage` ("true" for an image that no scanner has seen) and `.Input` (names of the
-    inputs, separated by "; ").
+    `.SyntheticImage` ("true" for an image that no scanner has seen), `.Units` (of such an image's
+    values, where they have one) and `.Input` (names of the inputs, separated by "; ").
 
     Args:
         outputNode: Any node; attributes of an earlier model are replaced.
@@ -39,6 +39,8 @@ def recordProvenance(
     }
     for key, value in record.items():
         outputNode.SetAttribute(_PREFIX + key, value)
+    units = model.recipe.target.units if synthetic else ""
+    outputNode.SetAttribute(_PREFIX + "Units", units or None)
 
 
 def readProvenance(node: Any) -> dict[str, str]:

@@ -25,7 +25,8 @@ from DeepTranslateLib.mrml.hierarchy import placeBeside
 from DeepTranslateLib.mrml.provenance import recordProvenance
 from DeepTranslateLib.mrml.segmentations import segmentationFromLabels
 from DeepTranslateLib.mrml.sequences import sequenceFrames, sequenceOf
-from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume, volumeFromImage
+from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume, setUnits, volumeFromImage
+from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.statistics import LabelStatistics
 
 OUTPUT_FILE = "output.nrrd"
@@ -186,9 +187,8 @@ class VolumeItem:
         synthetic = recipe.target.kind == "volume"
         name = outputName(self.name, self._model)
         if synthetic:
-            sameUnits = recipe.target.units == recipe.inputs[0].units
-            window = None if sameUnits else recipe.target.range
-            node = volumeFromImage(image, name, self.first, outputNode, window)
+            node = volumeFromImage(image, name, self.first, outputNode, shownRange(recipe))
+            setUnits(node, recipe.target.units)
         else:
             labels = recipe.target.labels
             node = segmentationFromLabels(
@@ -319,6 +319,17 @@ def outputName(name: str, model: Model) -> str:
     if model.recipe.target.kind == "labels":
         return _("{name} tissues").format(name=name)
     return _("{name} translated").format(name=name)
+
+
+def shownRange(recipe: Recipe) -> tuple[float, float] | None:
+    """Return the lowest and highest value shown of a volume; None: as its input is shown.
+
+    Values without a unit are comparable only where the output is the input made better.
+    """
+    target = recipe.target
+    better = recipe.is_denoising or recipe.network.residual
+    same = target.units != "" and target.units == recipe.inputs[0].units
+    return None if target.standardisation == "none" and (better or same) else target.range
 
 
 def _keep(done: Translated, result: Mapping[str, Any]) -> None:

@@ -179,6 +179,23 @@ def volumeFromImage(
     return node
 
 
+def setUnits(volumeNode: Any, units: str) -> None:
+    """Say what a volume's voxel values are, as for volumes that came by DICOM.
+
+    Args:
+        volumeNode: A scalar volume.
+        units: "HU" is said in codes, which Slicer's Data Probe shows; others have none, and what
+            was said before is taken back.
+    """
+    codes: list[Any] = [None, None]
+    if units == "HU":
+        codes = [slicer.vtkCodedEntry(), slicer.vtkCodedEntry()]
+        codes[0].SetValueSchemeMeaning("112031", "DCM", "Attenuation Coefficient")
+        codes[1].SetValueSchemeMeaning("[hnsf'U]", "UCUM", "Hounsfield unit")
+    volumeNode.SetVoxelValueQuantity(codes[0])
+    volumeNode.SetVoxelValueUnits(codes[1])
+
+
 def _scalars(volumeNode: Any) -> Any:
     imageData = volumeNode.GetImageData()
     scalars = None if imageData is None else imageData.GetPointData().GetScalars()

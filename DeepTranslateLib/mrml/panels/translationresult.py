@@ -78,7 +78,9 @@ def summaryText(outcome: Translated, model: Model) -> str:
         device=_("the processor") if onProcessor else _("the graphics card"),
     )
     if not outcome.rows:
-        return head
+        units = model.recipe.target.units
+        inUnits = _("Its values are in {units}.").format(units=html.escape(units)) if units else ""
+        return f"{head} {inUnits}".strip()
     colors = {label.name: label.color for label in model.recipe.target.labels}
     rows = "".join(
         f"<tr><td>{swatch(colors.get(row.name, (128, 128, 128)))} {html.escape(row.name)}"
