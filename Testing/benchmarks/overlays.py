@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from PIL import Image as Picture
 
 WINDOW = (-160.0, 240.0)
 _COLORS = [0, 0, 255, 255, 0, 0, 0, 255, 0]  # of labels 3, 1, 2: SimpleITK counts on from n
+_WIDEST = 900  # pixels of a picture
 
 Row = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -26,6 +28,7 @@ def overlay_picture(rows: Iterable[Row], path: Path) -> None:
             overlay = sitk.LabelOverlay(sitk.GetImageFromArray(grey), label_slice, 0.4, 0, _COLORS)
             pieces.append(sitk.GetArrayFromImage(overlay))
         pictures.append(np.concatenate(pieces, axis=1))
-    canvas = sitk.GetImageFromArray(np.concatenate(pictures), isVector=True)
+    picture = Picture.fromarray(np.concatenate(pictures))
+    picture.thumbnail((_WIDEST, _WIDEST))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(canvas, str(path), useCompression=True, compressionLevel=9)
+    picture.quantize(96).save(path, optimize=True)

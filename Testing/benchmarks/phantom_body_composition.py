@@ -38,6 +38,7 @@ from Testing.benchmarks.records import (
     cells,
     commit,
     matching,
+    once_a_seed,
     read_records,
     table_row,
 )
@@ -221,12 +222,13 @@ def dice(labels: Image, truth: Image) -> list[float]:
 def table(experiment: str, records: list[Record]) -> list[str]:
     """The lines of an experiment's table: medians and ranges over seeds."""
     lines = [table_row(["trained", "seeds", "subjects", *TISSUES, "CPU s"]), "|---" * 7 + "|"]
-    for variant in variants(experiment):
-        of_variant = matching(records, variant=variant.name)
+    names = [variant.name for variant in variants(experiment)]
+    for name in dict.fromkeys([*names, *(record["variant"] for record in records)]):
+        of_variant = matching(records, variant=name)
         if of_variant:
-            lines += _rows(variant.name, of_variant, "dice", experiment)
-    # What a threshold learns hardly depends on the variant: one of them for each seed.
-    trivial = list({record["seed"]: record for record in records}.values())
+            lines += _rows(name, of_variant, "dice", experiment)
+    # What a threshold learns hardly depends on the variant.
+    trivial = once_a_seed(records)
     if trivial:
         lines += _rows(BASELINE, trivial, "baseline", experiment)
     if experiment == "recipes":

@@ -56,8 +56,15 @@ def commit() -> str:
 
 
 def cells(rows: Sequence[Sequence[float]], decimals: int = 3) -> list[str]:
-    """For each column of equally long rows its median and range, as a table's cells."""
+    """For each column of equally long rows its median and range; of one row the values alone."""
+    if len(rows) == 1:
+        return [f"{value:.{decimals}f}" for value in rows[0]]
     return [median_range(column, decimals) for column in zip(*rows, strict=True)]
+
+
+def once_a_seed(records: Iterable[Record]) -> list[Record]:
+    """Of the records of each seed the last one."""
+    return list({record["seed"]: record for record in records}.values())
 
 
 def table_row(cells: Iterable[object]) -> str:

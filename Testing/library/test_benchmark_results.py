@@ -27,6 +27,7 @@ def test_cells_are_the_median_and_range_of_each_column():
         "0.2 (0.1 to 0.3)",
         "2.0 (1.0 to 3.0)",
     ]
+    assert cells([[0.12, 3.0]], 1) == ["0.1", "3.0"]
 
 
 @pytest.mark.parametrize("count", COUNTS)
