@@ -15,15 +15,11 @@ import numpy.typing as npt
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.image.affine import checked_affine, other_world, sitk_geometry
+from DeepTranslateLib.image.inversion import inverted_deformation, moved_grid
 from DeepTranslateLib.image.reading import quiet_readers, sentence
 from DeepTranslateLib.image.volume import Image, ImageError, Interpolation
 
 TRANSFORM_SUFFIXES = (".tfm", ".txt", ".h5")
-# A spline with knots 10 mm apart is smooth enough for this; finer costs memory alone.
-_FIELD_MM = 2.5
-_INVERSION_STEPS = 60
-# Of a deformation; single folds, as where a joint bends, spoil the inverse in their place alone.
-_MOST_FOLDED = 1e-3
 _LPS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -96,11 +92,16 @@ class Transform:
             ImageError: The deformation folds more than a thousandth of the space there, so that
                 no inverse exists.
         """
-        steps: list[Any] = [
-            np.linalg.inv(step) if isinstance(step, np.ndarray) else _inverted(step, moving)
-            for step in self.steps
-        ]
-        return Transform(tuple(reversed(steps)))
+        steps: list[Any] = []
+        where = moving
+        for step in reversed(self.steps):
+            if isinstance(step, np.ndarray):
+                steps.append(np.linalg.inv(step))
+                # What comes before is to be inverted where this step comes from.
+                where = moved_grid(where, steps[-1])
+            else:
+                steps.append(inverted_deformation(step, where))
+        return Transform(tuple(steps))
 
     def resampled(
         self,
@@ -243,59 +244,6 @@ def _sitk_affine(matrix: npt.NDArray[np.float64]) -> Any:
 
     lps = other_world(matrix)
     return SimpleITK.AffineTransform(lps[:3, :3].ravel().tolist(), lps[:3, 3].tolist())
-
-
-def _inverted(deformation: Any, where: Image) -> Any:
-    import SimpleITK
-
-    steps = np.maximum(1, np.floor(_FIELD_MM / where.spacing)).astype(int)
-    # A voxel more at each side, since points near the border come from beyond it.
-    size = np.ceil(np.array(where.shape[::-1]) / steps).astype(int) + 2
-    affine = where.affine.copy()
-    affine[:3, 3] = where.ras(-steps.astype(float))
-    affine[:3, :3] *= steps
-    grid = Image(np.zeros(size[::-1], np.uint8), affine).to_sitk()
-    field = SimpleITK.TransformToDisplacementField(
-        deformation,
-        SimpleITK.sitkVectorFloat64,
-        grid.GetSize(),
-        grid.GetOrigin(),
-        grid.GetSpacing(),
-        grid.GetDirection(),
-    )
-    if _folded_share(field, deformation) > _MOST_FOLDED:
-        raise ImageError(
-            "The deformation folds space: two points of one image fall on one point of the "
-            "other, and no inverse exists. Register again as rigid or affine."
-        )
-    inverse = SimpleITK.InvertDisplacementField(
-        field,
-        maximumNumberOfIterations=_INVERSION_STEPS,
-        maxErrorToleranceThreshold=0.01,
-        meanErrorToleranceThreshold=0.001,
-        enforceBoundaryCondition=False,
-    )
-    return SimpleITK.DisplacementFieldTransform(inverse)
-
-
-def _folded_share(field: Any, deformation: Any) -> float:
-    """How much of a field is not one to one, of where its deformation is defined."""
-    import SimpleITK
-
-    jacobian = SimpleITK.DisplacementFieldJacobianDeterminant(field)
-    voxels = SimpleITK.GetArrayViewFromImage(jacobian)
-    folded = voxels <= 0
-    if isinstance(deformation, SimpleITK.BSplineTransform):
-        # Beyond its knots a spline moves nothing, and its border tears without meaning.
-        k, j, i = np.nonzero(folded)
-        places = Image.from_sitk(jacobian).ras(np.stack([i, j, k], axis=-1)) * _LPS
-        direction = np.reshape(deformation.GetTransformDomainDirection(), (3, 3))
-        along = (places - deformation.GetTransformDomainOrigin()) @ direction
-        size = np.array(deformation.GetTransformDomainPhysicalDimensions())
-        margin = 2 * max(field.GetSpacing())
-        inside = ((along > margin) & (along < size - margin)).all(axis=1)
-        return float(inside.sum() / voxels.size)
-    return float(folded.mean())
 
 
 def _of_type(voxels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

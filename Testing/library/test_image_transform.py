@@ -69,6 +69,22 @@ def test_a_deformation_is_inverted_to_a_tenth_of_a_millimetre() -> None:
     )
 
 
+@pytest.mark.parametrize("shear", [0.0, 0.1])
+def test_a_deformation_is_inverted_where_it_is_whatever_follows_it(shear: float) -> None:
+    grid = Image(np.zeros((20, 40, 40), np.uint8), oblique_affine((2.0, 2.0, 4.0)))
+    # As where registration began with the centres of images laid onto each other.
+    far = matrix(2, shear)
+    far[:3, 3] = (300, -50, 400)
+    transform = Transform((spline(grid, 4.0), far))
+    places = grid.ras(np.random.default_rng(1).uniform((8, 8, 4), (31, 31, 15), (60, 3)))
+    inside = places @ far[:3, :3].T + far[:3, 3]
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = inside.mean(axis=0) - 80
+    moving = Image(np.zeros((80, 80, 80), np.uint8), affine)
+    origins = transform.inverse(moving).points(inside)
+    assert np.linalg.norm(transform.points(origins) - inside, axis=1).max() < 0.1
+
+
 def test_a_deformation_that_folds_is_not_inverted() -> None:
     grid = Image(np.zeros((20, 40, 40), np.uint8), lps_affine((2.0, 2.0, 4.0)))
     with pytest.raises(ImageError, match="folds space"):
