@@ -87,6 +87,8 @@ def register(
     """
     if kind not in KINDS:
         raise RegistrationError(f"A registration is {', '.join(KINDS)}; found {kind!r}.")
+    if mask is not None:
+        mask = mask.oriented(fixed.orientation)
     checked_pair(fixed, moving, mask)
     itk = _itk()
     start, name = Transform(), "headers"

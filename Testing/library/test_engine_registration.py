@@ -193,6 +193,8 @@ def test_images_that_cannot_be_registered_are_refused_before_anything_starts() -
         (flat, moving, None, "at least 4 along each axis"),
         (fixed, moving, moving, "another grid than the fixed image"),
         (fixed, moving, fixed.with_voxels(0 * fixed.voxels), "0 everywhere"),
+        # The same grid, stored in another order of voxels.
+        (fixed, moving, fixed.with_voxels(0 * fixed.voxels).oriented("SAR"), "0 everywhere"),
     ):
         with pytest.raises(RegistrationError, match=message):
             register(first, second, "rigid", mask=mask)
