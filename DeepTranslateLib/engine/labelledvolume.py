@@ -17,6 +17,14 @@ Place = tuple[int, int, int]
 _CENTRES = 10_000
 
 
+def last_start(whole: int, length: int) -> int:
+    """Where the last box of a length begins along an axis; below 0 if the axis is shorter.
+
+    It ends with the axis; an axis that is too short for it lies in its middle.
+    """
+    return whole - length if whole >= length else -((length - whole) // 2)
+
+
 @dataclass(frozen=True)
 class LabelledVolume:
     """A prepared volume.

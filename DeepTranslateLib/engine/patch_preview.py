@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from DeepTranslateLib.engine.intensities import prepared_target
-from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place
+from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
 from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches
 from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.engine.volumestack import resolved_spacings, volume_stack
@@ -79,7 +79,7 @@ def shown_patch(recipe: Recipe, image: Image, target: Image, stored: int) -> Sho
         if len(labelled):
             middle[1:] = labelled.double().mean(dim=0).round().int().tolist()
     starts = [
-        (whole - length) // 2 if whole < length else min(max(0, at - length // 2), whole - length)
+        min(max(0, at - length // 2), last_start(whole, length))
         for at, length, whole in zip(middle, recipe.sampling.patch, volume.size, strict=True)
     ]
     start = (starts[0], starts[1], starts[2])

@@ -14,7 +14,7 @@ from torch import Tensor
 from DeepTranslateLib.engine.augmentation import PatchShape, apply_changes, sample_patch_change
 from DeepTranslateLib.engine.augmentation.volumetric import reach
 from DeepTranslateLib.engine.dataset import collate
-from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place
+from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.recipe import Recipe
@@ -94,12 +94,13 @@ class Tile:
 def tiles(volume: LabelledVolume, size: Place) -> Iterator[Tile]:
     """Patches that cover a volume, each voxel counted once; those that count nothing are left out.
 
-    The last one along an axis ends with the volume, so that no patch sees more air than it must.
+    The last one along an axis ends with the volume, so that no patch sees more air than it must;
+    a volume that is too small for one lies in its middle.
     """
     axes = []
     for whole, length in zip(volume.size, size, strict=True):
         owns = range(0, whole, length)
-        axes.append([(min(own, max(0, whole - length)), own) for own in owns])
+        axes.append([(min(own, last_start(whole, length)), own) for own in owns])
     for slices, rows, columns in itertools.product(*axes):
         start, own = (slices[0], rows[0], columns[0]), (slices[1], rows[1], columns[1])
         ends = [first + length for first, length in zip(start, size, strict=True)]
@@ -173,10 +174,8 @@ class _Box:
 
 def _span(whole: int, length: int) -> range:
     """Where a patch may begin along an axis."""
-    if whole < length:
-        middle = (whole - length) // 2
-        return range(middle, middle + 1)
-    return range(whole - length + 1)
+    last = last_start(whole, length)
+    return range(min(0, last), last + 1)
 
 
 def _margins(start: Place, size: Place, whole: Place, far: tuple[float, ...] | None) -> list[int]:

@@ -15,6 +15,8 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+from DeepTranslateLib.engine.labelledvolume import last_start
+
 Size = tuple[int, int, int]
 Place = tuple[EllipsisType, slice, slice]  # rows and columns of a tensor
 # Slices first to last - 1 of the volume, (C, last - first, H, W) fp32.
@@ -48,7 +50,7 @@ class Windows:
         """First voxel of each window along an axis; negative where the volume is shorter."""
         size, patch = self.size[axis], self.patch[axis]
         if size <= patch:
-            return [-((patch - size) // 2)]
+            return [last_start(size, patch)]
         step = max(1, int(patch * (1 - self.overlap)))
         last = size - patch
         return [*range(0, last, step), last]

@@ -19,6 +19,7 @@ from DeepTranslateLib.engine.labelledvolume import LabelledVolume
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches, tiles
 from DeepTranslateLib.engine.preprocessing import IGNORE
+from DeepTranslateLib.engine.stitching import Windows
 from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Recipe
@@ -87,8 +88,23 @@ def test_patches_lie_anywhere_inside_and_smaller_volumes_in_their_middle(
     starts = Counter(draw.start(size, random) for _ in range(600))
     for axis in range(3):
         free = whole[axis] - size[axis]
-        possible = set(range(free + 1)) if free >= 0 else {free // 2}
+        possible = set(range(free + 1)) if free >= 0 else {-(-free // 2)}
         assert {start[axis] for start in starts} == possible
+
+
+@pytest.mark.parametrize("whole", [(3, 5, 20), (1, 7, 8), (2, 4, 9)])
+def test_small_volumes_lie_where_they_are_learnt_validated_and_translated_alike(
+    whole: tuple[int, int, int],
+) -> None:
+    size = (4, 8, 8)
+    volume, windows = random_volume(whole), Windows(whole, size, 0.0)
+    random = np.random.default_rng(0)
+    draws = [PatchDraw(volume, centred).start(size, random) for centred in (False, True)]
+    first = next(tiles(volume, size)).start
+    for axis in range(3):
+        if whole[axis] < size[axis]:
+            places = {start[axis] for start in (*draws, first)} | set(windows.starts(axis))
+            assert len(places) == 1
 
 
 def test_centred_patches_hold_each_label_as_often_whatever_its_size() -> None:
