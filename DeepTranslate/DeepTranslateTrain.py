@@ -53,6 +53,7 @@ class DeepTranslateTrainParameterNode:
     runFolder: Folder for the next training; empty while the suggested one is meant.
     openRun: Run folder of section 5.
     initialModel: Model file to start from; empty for none.
+    transfer: Whether it is for another task than that model's.
     """
 
     cohort: str
@@ -60,6 +61,7 @@ class DeepTranslateTrainParameterNode:
     runFolder: str
     openRun: str
     initialModel: str
+    transfer: bool = False
     device: str = "auto"
 
 
@@ -160,6 +162,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         ui.estimateButton.connect("clicked()", self.onEstimate)
         ui.trainButton.connect("clicked()", self.onTrain)
         ui.copyScriptButton.connect("clicked()", self.onCopyScript)
+        ui.transferCheckBox.connect("toggled(bool)", lambda on: self._keepChoices())
 
     def cleanup(self):
         """End what runs, before the module is reloaded or the application closes."""
@@ -236,6 +239,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             if parameterNode.cohort:
                 self.builder.restore(parameterNode.cohort, parameterNode.parameterNode)
             self.startModel.refresh(parameterNode.initialModel)
+            self.ui.transferCheckBox.checked = parameterNode.transfer
             self.options.show(parameterNode.runFolder, parameterNode.device)
             if parameterNode.openRun and not self.slot.busy:
                 self.runs.open(parameterNode.openRun)
@@ -256,6 +260,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         parameterNode.runFolder = self.options.chosenFolder
         parameterNode.openRun = self.runs.pathEdit.currentPath
         parameterNode.initialModel = self.startModel.path
+        parameterNode.transfer = self.ui.transferCheckBox.checked
         parameterNode.device = self.options.device
         parameterNode.parameterNode.EndModify(modifying)
         self._updateGui()
@@ -310,6 +315,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         ui.copyScriptButton.enabled = not missing
         self.options.setEnabled(not self.training.isRunning)
         ui.startFromComboBox.enabled = not self.training.isRunning
+        ui.transferCheckBox.visible = self.startModel.model is not None
+        ui.transferCheckBox.enabled = not self.training.isRunning
         self.runs.updateButtons()
         if not self._isInstalled:
             ui.summaryLabel.text = _("Install what is missing first, with the button at the top.")
@@ -385,6 +392,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             Path(self.options.folder).absolute(),
             device=self.options.device,
             initialModel=self.startModel.model,
+            transfer=self.ui.transferCheckBox.checked,
             cache=self.cache,
         )
 
@@ -407,6 +415,7 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
             Path(self.options.folder).absolute(),
             self.options.device,
             self.startModel.path or None,
+            self.ui.transferCheckBox.checked,
         )
         slicer.app.clipboard().setText(script)
         self._say(_("The script is in the clipboard: paste it where you like."))
@@ -448,7 +457,7 @@ class DeepTranslateTrainLogic(ScriptedLoadableModuleLogic):
             recipe: A Recipe, its JSON, the name of a built-in recipe, or a file.
             cohort: A CSV or folder, or a list of DeepTranslateLib.mrml.cohorts.Pair.
             folder: The run's folder, new or empty.
-            **options: device, initialModel, onEvent.
+            **options: device, initialModel, transfer, onEvent.
 
         Returns:
             Path of the model.

@@ -147,6 +147,7 @@ class Handlers:
             sink=listen,
             should_stop=context.should_stop,
             initial=initial,
+            transfer=job.transfer,
         )
         return {
             "model": str(model.path),

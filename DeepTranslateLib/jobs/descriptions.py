@@ -53,6 +53,7 @@ class TrainJob:
     cohort: str
     device: str = limits("auto", choices=DEVICES)
     initial_model: str | None = limits(None, help="A .dtmodel file whose weights are the first.")
+    transfer: bool = limits(False, help="Inputs or outputs may be others than that model's.")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def train(
     *,
     device: str = "auto",
     initialModel: Model | str | Path | None = None,
+    transfer: bool = False,
     onEvent: EventSink | None = None,
 ) -> Path:
     """Train a recipe in a new run folder, and wait while the application stays alive.
@@ -46,6 +47,8 @@ def train(
         folder: The run's folder; it must not exist, or be empty.
         device: "auto", "cpu", "cuda" or "mps".
         initialModel: A model whose weights the training begins with.
+        transfer: The task may be another: inputs and labels may differ in number from that
+            model's, and layers that do not fit start anew.
         onEvent: Called with each event.
 
     Returns:
@@ -56,7 +59,9 @@ def train(
         JobError: The training failed.
         Stopped: It was stopped; `continueTraining` goes on with it.
     """
-    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent)
+    folder, job = prepareTraining(
+        recipe, cohort, folder, device, initialModel, onEvent, transfer=transfer
+    )
     try:
         return Path(runJob(folder, job, onEvent)["model"])
     except JobError:
@@ -71,6 +76,7 @@ def startTraining(
     *,
     device: str = "auto",
     initialModel: Model | str | Path | None = None,
+    transfer: bool = False,
     onEvent: EventSink | None = None,
     cache: CohortCache | None = None,
     **callbacks: Callable[..., None],
@@ -83,7 +89,9 @@ def startTraining(
     Raises:
         ValueError: As `train`.
     """
-    folder, job = prepareTraining(recipe, cohort, folder, device, initialModel, onEvent, cache)
+    folder, job = prepareTraining(
+        recipe, cohort, folder, device, initialModel, onEvent, cache, transfer
+    )
     tell = callbacks.pop("onFailed", None)
 
     def failed(error: JobError) -> None:
@@ -156,6 +164,7 @@ def prepareTraining(
     initialModel: Model | str | Path | None = None,
     onEvent: EventSink | None = None,
     cache: CohortCache | None = None,
+    transfer: bool = False,
 ) -> tuple[Path, TrainJob]:
     """Fill a new run folder with all that a training needs.
 
@@ -165,13 +174,14 @@ def prepareTraining(
     recipe, folder = asRecipe(recipe, cohort), Path(folder).expanduser().absolute()
     initial = None if initialModel is None else findModel(initialModel)
     if initial is not None:
-        _refuseOtherNetwork(initial, recipe)
+        _refuseOtherNetwork(initial, recipe, transfer)
     refuseUsedFolder(folder)
     existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         file = cohortFile(cohort, recipe, folder, onEvent, cache)
-        job = TrainJob(to_json(recipe), file, device, str(initial.path) if initial else None)
+        path = str(initial.path) if initial is not None else None
+        job = TrainJob(to_json(recipe), file, device, path, transfer and initial is not None)
         write_job(folder, job)
     except BaseException:
         for entry in folder.iterdir():
@@ -272,8 +282,17 @@ def asRecipe(recipe: RecipeLike, cohort: CohortLike) -> Recipe:
     return dataclasses.replace(recipe, target=target)
 
 
-def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
+def _refuseOtherNetwork(initial: Model, recipe: Recipe, transfer: bool) -> None:
     theirs = initial.recipe
+    if transfer:
+        heads = recipe.network.deep_supervision
+        if dataclasses.replace(theirs.network, deep_supervision=heads) != recipe.network:
+            raise ValueError(
+                f"What {initial.path.name} has learnt cannot be transferred to this training: its "
+                "network is not that of the recipe. Take the network from its recipe, or begin "
+                "with nothing."
+            )
+        return
     if (theirs.network, theirs.input_channels, theirs.output_channels) != (
         recipe.network,
         recipe.input_channels,
@@ -283,5 +302,6 @@ def _refuseOtherNetwork(initial: Model, recipe: Recipe) -> None:
             f"{initial.path.name} cannot be the beginning of this training: its network, slices of "
             f"context ({theirs.sampling.context}) or its number of labels "
             f"({theirs.output_channels}) is not that of the recipe ({recipe.sampling.context} and "
-            f"{recipe.output_channels}). Take these from its recipe, or begin with nothing."
+            f"{recipe.output_channels}). Take these from its recipe, or begin with nothing; or "
+            "transfer it to another task, if the networks are the same."
         )

@@ -20,6 +20,7 @@ def trainingScript(
     folder: str | Path,
     device: str = "auto",
     initialModel: str | Path | None = None,
+    transfer: bool = False,
 ) -> str:
     """Return a script for Slicer's Python console that trains as the panel does.
 
@@ -29,6 +30,7 @@ def trainingScript(
         folder: A run folder that does not exist yet.
         device: Where to compute.
         initialModel: A model file to begin with.
+        transfer: To another task than that model's.
     """
     recipeImport, recipeText = _recipeText(recipe)
     lines = ["import slicer"]
@@ -39,6 +41,7 @@ def trainingScript(
     lines += ["    recipe,", "    cohort,", f"    {str(folder)!r},", f"    device={device!r},"]
     if initialModel:
         lines.append(f"    initialModel={str(initialModel)!r},")
+        lines += ["    transfer=True,"] if transfer else []
     lines += ["    onEvent=print,", ")", "print(model)"]
     return "\n".join(lines) + "\n"
 

@@ -266,6 +266,50 @@ def test_a_model_with_another_network_is_refused_before_anything_starts(pairs, t
         assert not (tmp_path / "second").exists()
 
 
+def test_what_a_model_has_learnt_is_transferred_to_other_labels_by_clicks(widget, pairs, tmp_path):
+    first = train(tinyRecipe(epochs=1), pairs, tmp_path / "first", device="cpu")
+    box = widget.ui.transferCheckBox
+    assert not box.visible
+    widget.startModel.choose(first)
+    assert box.visible
+    content = json.loads(widget.recipes.jsonText())
+    content["target"]["labels"] = content["target"]["labels"][:1]
+    content["training"].update(frozen="encoder", epochs=1)
+    widget.recipes.text.plainText = json.dumps(content)
+    widget.builder.addFromSceneButton.click()
+    click(widget, widget.ui.trainButton)
+    finished(widget)
+    assert "transfer it to another task" in widget.monitor.status.text
+    assert not (tmp_path / "run").exists()
+    box.click()
+    click(widget, widget.ui.copyScriptButton)
+    assert "transfer=True" in slicer.app.clipboard().text()
+    click(widget, widget.ui.trainButton)
+    finished(widget)
+    # The first convolution of the encoder, bit for bit.
+    before, after = (safetensorsOf(m) for m in (first, tmp_path / "run" / "model.dtmodel"))
+    assert set(before) == set(after)
+    shapes = {name for name in before if before[name].shape != after[name].shape}
+    assert shapes  # the outputs
+    same = {name for name in set(before) - shapes if np.array_equal(before[name], after[name])}
+    assert same
+    assert set(before) - shapes - same  # the decoder has learnt
+
+
+def safetensorsOf(model):
+    """Arrays of a model's weights, read by the format's description: length, header, bytes."""
+    content = weightsOf(model)
+    length = int.from_bytes(content[:8], "little")
+    arrays = {}
+    for name, entry in json.loads(content[8 : 8 + length]).items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            assert entry["dtype"] == "F32"
+            array = np.frombuffer(content[8 + length + begin : 8 + length + end], np.float32)
+            arrays[name] = array.reshape(entry["shape"])
+    return arrays
+
+
 def test_faults_of_a_cohort_are_shown_with_what_to_do(widget):
     volume, segmentation = addSubject(0, "anna")
     addSubject(1, "bert")
