@@ -94,6 +94,7 @@ class TrainingMonitor:
         self.metricCombo = qt.QComboBox()
         self.metricCombo.objectName = "shownMetricCombo"
         self.metricCombo.toolTip = _("What the curves show")
+        self.metricCombo.setSizeAdjustPolicy(qt.QComboBox.AdjustToContents)
         self.metricCombo.connect("currentIndexChanged(int)", lambda index: self._plot())
         views.addWidget(self.metricCombo)
         self.widget.visible = False
