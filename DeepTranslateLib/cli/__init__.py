@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import DeepTranslateLib
+from DeepTranslateLib.cli.argument_types import gigabytes, millimetres, table, whole_number
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
 from DeepTranslateLib.cli.export import add_arguments as add_export_arguments
@@ -22,6 +23,7 @@ from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
 from DeepTranslateLib.cli.prepare import add_arguments as add_prepare_arguments
 from DeepTranslateLib.cli.propose import add_arguments as add_propose_arguments
 from DeepTranslateLib.cli.register import add_arguments as add_register_arguments
+from DeepTranslateLib.cli.train import add_arguments as add_train_arguments
 
 EXIT_CODES = """exit codes:
   0  done
@@ -60,53 +62,14 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--output", type=Path, required=True, metavar="FOLDER", help="created where it is missing"
     )
-    demo.add_argument("--epochs", type=_positive, metavar="N", help="default: 150")
+    demo.add_argument("--epochs", type=whole_number(1), metavar="N", help="default: 150")
 
-    train = commands.add_parser(
-        "train",
-        parents=[common, device],
-        help="train a recipe on a cohort; started again, an unfinished run goes on",
-    )
-    train.add_argument(
-        "--recipe", required=True, metavar="NAME_OR_FILE", help="built-in, or a JSON file"
-    )
-    train.add_argument(
-        "--cohort",
-        type=Path,
-        required=True,
-        metavar="FOLDER_OR_CSV",
-        help="table of images and labels, folder of subjects, or nnU-Net data set",
-    )
-    train.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="RUN",
-        help="folder of the training; the model will be RUN/model.dtmodel",
-    )
-    train.add_argument("--seed", type=_not_negative, metavar="N", help="default: the recipe's")
-    train.add_argument("--epochs", type=_positive, metavar="N", help="default: the recipe's")
-    train.add_argument(
-        "--keep-every",
-        type=_positive,
-        metavar="N",
-        help="keep the weights of every Nth epoch, for 'export'; default: the recipe's",
-    )
-    train.add_argument(
-        "--initial",
-        type=Path,
-        metavar="MODEL",
-        help="a .dtmodel whose weights are the first; its network must be the recipe's",
-    )
-    train.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="write curves and preview pictures to RUN/tensorboard, too",
-    )
-    train.add_argument(
-        "--transfer",
-        action="store_true",
-        help="with --initial: inputs and outputs may be others; layers that do not fit start anew",
+    add_train_arguments(
+        commands.add_parser(
+            "train",
+            parents=[common, device],
+            help="train a recipe on a cohort; started again, an unfinished run goes on",
+        )
     )
 
     translate = commands.add_parser(
@@ -128,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     translate.add_argument("--series", metavar="UID", help="of a DICOM folder with several series")
     translate.add_argument(
         "--memory-limit",
-        type=_gigabytes,
+        type=gigabytes,
         metavar="GB",
         help="most memory to take, volume and output among it; default: what patches need at once",
     )
@@ -145,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
     )
     statistics.add_argument("--image", type=Path, required=True, metavar="FILE")
     statistics.add_argument("--labels", type=Path, required=True, metavar="FILE")
-    statistics.add_argument("--output", type=_table, required=True, metavar="FILE.csv|FILE.tsv")
-    statistics.add_argument("--per-slice", type=_table, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument("--output", type=table, required=True, metavar="FILE.csv|FILE.tsv")
+    statistics.add_argument("--per-slice", type=table, metavar="FILE.csv|FILE.tsv")
     statistics.add_argument(
         "--recipe", metavar="NAME_OR_FILE", help="names the labels; default: their values"
     )
@@ -166,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
         "--kind", choices=("labels", "volume"), help="default: the recipe's, or what they look like"
     )
     evaluate.add_argument(
-        "--tolerance", type=_distance, metavar="MM", help="of the surface Dice; default: 2"
+        "--tolerance", type=millimetres, metavar="MM", help="of the surface Dice; default: 2"
     )
     evaluate.add_argument(
         "--range",
@@ -285,48 +248,3 @@ def _prepare_process() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-
-
-def _positive(text: str) -> int:
-    return _at_least(1, text)
-
-
-def _not_negative(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(minimum: int, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = minimum - 1
-    if value < minimum:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {minimum}, found '{text}'")
-    return value
-
-
-def _distance(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected millimetres from 0, found '{text}'")
-    return value
-
-
-def _gigabytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected gigabytes above 0, found '{text}'")
-    return value
-
-
-def _table(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in (".csv", ".tsv"):
-        raise argparse.ArgumentTypeError(f"expected a table named *.csv or *.tsv, found '{text}'")
-    return path

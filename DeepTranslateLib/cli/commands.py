@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,49 +18,9 @@ _MOST_LABELS = 255
 
 def train(options: argparse.Namespace, console: Console) -> int:
     """Train a recipe on a cohort; leaves RUN/model.dtmodel."""
-    from DeepTranslateLib.cli.propose import show_reasons
-    from DeepTranslateLib.cohort import read_cohort
-    from DeepTranslateLib.configuration import configured
-    from DeepTranslateLib.model import read_model
-    from DeepTranslateLib.recipe import read_recipe
+    from DeepTranslateLib.cli.train import train_on_cohort
 
-    recipe = read_recipe(options.recipe)
-    if options.transfer and options.initial is None:
-        raise CommandError("--transfer says how to start from a model. Give one with --initial.")
-    initial = None if options.initial is None else read_model(options.initial)
-    changes = {name: getattr(options, name) for name in ("seed", "epochs", "keep_every")}
-    recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
-    cohort = read_cohort(options.cohort)
-    fixed = [f"training.{name}" for name, value in changes.items() if value is not None]
-    if initial is not None and not recipe.is_configured:
-        # Weights fit their own network, whatever the images call for.
-        recipe = dataclasses.replace(recipe, network=initial.recipe.network)
-        fixed.append("network")
-    with native_silence():
-        proposal = configured(recipe, cohort, options.output, fixed)
-    recipe = proposal.recipe
-    show_reasons(proposal.reasons, console)
-    from DeepTranslateLib.engine.run import train as train_run
-
-    with training_progress(console, recipe.training.epochs) as sink, stop_signals() as stopped:
-        model = train_run(
-            recipe,
-            cohort,
-            options.output,
-            options.device,
-            sink=sink,
-            should_stop=stopped,
-            initial=initial,
-            transfer=options.transfer,
-            tensorboard=options.tensorboard,
-        )
-    console.say(f"\nModel: {model.path} (epoch {model.card.epoch})")
-    dice = model.card.metrics["validation"].get("dice", {})
-    rows = [[name, "-" if value is None else f"{value:.3f}"] for name, value in dice.items()]
-    if rows:
-        console.table(["label", ">Dice on the validation slices"], rows)
-    console.result({"model": str(model.path), "card": to_json(model.card)})
-    return DONE
+    return train_on_cohort(options, console)
 
 
 def translate(options: argparse.Namespace, console: Console) -> int:
@@ -248,62 +203,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from DeepTranslateLib.cli.worker import run_jobs
 
     return run_jobs(options.folder, options.serve, options.idle)
-
-
-@contextmanager
-def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A listener that shows a training's events."""
-
-    def show(record: dict[str, Any]) -> None:
-        console.event(record)
-        kind = record["event"]
-        if kind == "split" and record["note"]:
-            console.say(record["note"])
-        elif kind == "started_from_model":
-            anew = f"; anew: {', '.join(record['fresh'])}" if record["fresh"] else ""
-            console.say(f"Starting from the model '{record['name']}'{anew}.")
-        elif kind == "warning":
-            console.warn(f"{record['subject']}: {record['message']}")
-        elif kind == "training_started":
-            going_on = f", going on after epoch {record['epoch']}" if record["resumed"] else ""
-            console.say(
-                f"Training on {record['slices']} slices, validating on "
-                f"{record['validation_slices']}, on {record['device']}{going_on}."
-            )
-        elif kind == "step":
-            console.advance_to(record["epoch"] + record["step"] / record["steps"])
-        elif kind == "epoch":
-            known = [v for v in record["validation_dice"].values() if v is not None]
-            dice = f", Dice {sum(known) / len(known):.3f}" if known else ""
-            best = record["best_epoch"] + 1
-            validation = f"validation {record['validation_loss']:.4f}{dice}, best {best}"
-            number = record["epoch"] + 1
-            console.advance_to(number, validation)
-            if not console.shows_bar:  # as in the log file of a cluster
-                console.say(f"Epoch {number}/{epochs}: loss {record['loss']:.4f}, {validation}")
-
-    with console.progress("Epochs", epochs):
-        yield show
-
-
-@contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM become an answer to `should_stop`; a second one ends at once."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        os.write(2, b"\nStopping at the next step; Ctrl-C again stops at once.\n")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def statistics_json(rows: Any) -> list[dict[str, Any]]:

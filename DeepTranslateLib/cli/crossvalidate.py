@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, finite
 from DeepTranslateLib.cli.failures import DONE
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", required=True, metavar="NAME_OR_FILE", help="built-in, or a JSON file"
     )
     parser.add_argument("--cohort", type=Path, required=True, metavar="FOLDER_OR_CSV")
-    parser.add_argument("--folds", type=_numbered(2), required=True, metavar="K", help="from 2")
+    parser.add_argument("--folds", type=whole_number(2), required=True, metavar="K", help="from 2")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--seeds", type=_list_from(0), metavar="N,N,...", help="default: the recipe's"
@@ -40,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="labelled slices to learn from, such as 165,84,42,17,10,5; default: all",
     )
-    parser.add_argument("--epochs", type=_numbered(1), metavar="N", help="default: the recipe's")
+    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="default: the recipe's")
     parser.add_argument(
-        "--jobs", type=_numbered(1), default=1, metavar="N", help="folds at a time; default: 1"
+        "--jobs", type=whole_number(1), default=1, metavar="N", help="folds at a time; default: 1"
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="write curves and pictures for TensorBoard"
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
     """Train and measure all folds, write the tables, show the summary."""
-    from DeepTranslateLib.cli.commands import stop_signals
+    from DeepTranslateLib.cli.watching import stop_signals
     from DeepTranslateLib.cohort import read_cohort
     from DeepTranslateLib.recipe import read_recipe
 
@@ -156,21 +157,6 @@ def _show_comparison(console: Console, compared: list[dict[str, Any]]) -> None:
             for row in compared
         ],
     )
-
-
-def _numbered(minimum: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = minimum - 1
-        if value < minimum:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number from {minimum}, found '{text}'"
-            )
-        return value
-
-    return number
 
 
 def _list_from(minimum: int) -> Callable[[str], tuple[int, ...]]:

@@ -20,9 +20,9 @@ import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cli import pictures, report
-from DeepTranslateLib.cli.commands import stop_signals, training_progress
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import DONE
+from DeepTranslateLib.cli.watching import stop_signals, training_progress
 from DeepTranslateLib.cohort import read_cohort
 from DeepTranslateLib.cohort.case import slices_to_text
 from DeepTranslateLib.cohort.files import COLUMNS

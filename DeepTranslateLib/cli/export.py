@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.failures import DONE, CommandError
 
@@ -13,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="of a training")
     parser.add_argument(
-        "--epoch", type=int, metavar="N", help="from 1, one that was kept; default: the best"
+        "--epoch",
+        type=whole_number(1),
+        metavar="N",
+        help="from 1, one that was kept; default: the best",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="NAME.dtmodel, a new file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import DONE, CommandError
 
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _DESCRIPTION
     parser.add_argument("--kind", required=True, choices=KINDS)
     parser.add_argument("--level", type=float, metavar="X", help="see above")
-    parser.add_argument("--seed", type=_seed, required=True, metavar="N", help="0 or more")
+    parser.add_argument(
+        "--seed", type=whole_number(0), required=True, metavar="N", help="0 or more"
+    )
     parser.add_argument(
         "--window", type=float, nargs=2, metavar=("LOW", "HIGH"), help="in the image's units"
     )
@@ -75,13 +78,3 @@ def add_noise_to_file(options: argparse.Namespace, console: Console) -> int:
         }
     )
     return DONE
-
-
-def _seed(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, found '{text}'")
-    return value

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import DONE, CommandError
 
@@ -63,7 +64,7 @@ def add_iterations(parser: argparse.ArgumentParser) -> None:
     """Add the option --iterations."""
     parser.add_argument(
         "--iterations",
-        type=_positive,
+        type=whole_number(1),
         metavar="N",
         help="of a registration, at each of four levels; default: 256",
     )
@@ -191,13 +192,3 @@ def _given(options: argparse.Namespace, fixed: Image) -> Transform:
 
     transform = read_transform(options.apply)
     return transform.inverse(fixed) if options.undo else transform
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found '{text}'")
-    return value

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import DeepTranslateLib
-from DeepTranslateLib.cli.commands import stop_signals
 from DeepTranslateLib.cli.console import finite
 from DeepTranslateLib.cli.failures import DONE, STOPPED, explain
 from DeepTranslateLib.cli.handlers import Handlers, JobContext
+from DeepTranslateLib.cli.watching import stop_signals
 from DeepTranslateLib.jobs.descriptions import (
     LOG_FILE,
     RESULT_FILE,

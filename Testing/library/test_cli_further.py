@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_samples import blobs, labels_recipe, lps_affine
+from engine_samples import blobs, labels_recipe, lps_affine, volume_recipe
 from safetensors.torch import load
 
 from DeepTranslateLib.cli import main
@@ -100,3 +100,23 @@ def test_a_training_starts_from_a_model_or_from_what_of_it_fits(
     assert "Starting from the model 'tiny'; anew: heads.0." in capfd.readouterr().out
     assert train("1.json", "fourth", "--transfer") == 3
     assert "Give one with --initial" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_training_of_volumes_tells_its_absolute_errors(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"s{n},cohort/s{n}/image.nrrd,cohort/s{n}/image.nrrd" for n in range(3)]
+    Path("volumes.csv").write_text("\n".join(["subject,image,target", *rows]) + "\n")
+    training = {"epochs": 2, "validation_fraction": 0.3}
+    write_recipe(volume_recipe(training=training), place / "volume.json")
+    arguments = ["--recipe", "volume.json", "--cohort", "volumes.csv", "--output", "run"]
+    assert run("train", *arguments, "--device", "cpu") == 0
+    told = capfd.readouterr().out
+    history = read_run("run").history
+    for number, row in enumerate(history, start=1):
+        error = row["validation_metrics"]["mae"]
+        assert f"Epoch {number}/2: loss" in told
+        assert f", MAE {error:.4g}, best" in told
+    card = read_model(place / "run" / "model.dtmodel").card
+    error = card.metrics["validation"]["mean_absolute_error"]
+    assert f"Mean absolute error on the validation slices: {error:.4g}" in told
