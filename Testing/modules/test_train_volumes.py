@@ -274,3 +274,19 @@ def test_patches_in_3d_from_the_form_to_a_segmentation_by_clicks(widget, panel, 
     applied(translate)
     (made,) = [n for n in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if isMade(n)]
     assert made.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_another_recipe_chooses_no_target_that_nobody_chose(widget):
+    choose(widget, "ct-body-composition")
+    subjects = addSubjects(2)
+    widget.builder.addFromSceneButton.click()
+    choose(widget, "ct-denoise")
+    assert [pair.targetNode for pair in widget.builder.cohort()] == [None, None]
+    choose(widget, "mr-to-ct")
+    assert [row.targetNode for row in widget.builder.cases.rows] == [None, None]
+    choose(widget, "ct-body-composition")
+    assert not widget.ui.trainButton.enabled
+    # The rows get their segmentations back, and no second row each.
+    widget.builder.addFromSceneButton.click()
+    found = [(pair.volumeNode, pair.targetNode) for pair in widget.builder.cohort()]
+    assert found == [tuple(subject) for subject in subjects]

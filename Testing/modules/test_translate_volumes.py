@@ -5,6 +5,7 @@ import slicer
 import translate_samples as samples
 
 from DeepTranslateLib.model import read_model, write_model
+from DeepTranslateLib.mrml.panels.modelcard import cardText
 from DeepTranslateLib.mrml.panels.translationresult import summaryText
 from DeepTranslateLib.mrml.provenance import readProvenance
 from DeepTranslateLib.mrml.translating import translate
@@ -98,3 +99,9 @@ def test_units_of_an_earlier_model_are_taken_back(modelOf):
 def test_built_in_recipes_show_what_they_make(name, likeInput):
     recipe = read_recipe(name)
     assert shownRange(recipe) == (None if likeInput else recipe.target.range)
+
+
+def test_the_card_says_the_error_of_a_volume_with_its_unit(modelOf):
+    model = modelOf("HU", {}, units="HU")
+    error = model.card.metrics["validation"]["mean_absolute_error"]
+    assert f"mean absolute error {error:.3g} HU" in cardText(model)

@@ -92,8 +92,8 @@ class CaseTable:
         changed = forLabels != self._forLabels
         self._forLabels, self._needTargets = forLabels, needed
         self._describeTargets()
-        for row in self.rows if changed else ():
-            row.targetSelector.nodeTypes = self._targetTypes()
+        if changed:
+            self._setTargetTypes()
 
     def showMasks(self, shown: bool) -> None:
         """Show or hide the column of masks."""
@@ -261,6 +261,18 @@ class CaseTable:
     def _nameSubject(row: Row) -> None:
         if not row.namedByUser and row.volumeNode is not None:
             row.subject = subjectOf(row.volumeNode)
+
+    def _setTargetTypes(self) -> None:
+        """Offer targets of another kind; a row whose target is none of them has no target."""
+        types = self._targetTypes()
+        self._filling = True
+        for row in self.rows:
+            node = row.targetNode
+            row.targetSelector.nodeTypes = types
+            # Left to itself, a selector shows its next node, which nobody chose.
+            fits = node is not None and node.GetClassName() in types
+            row.targetSelector.setCurrentNode(node if fits else None)
+        self._filling = False
 
     def _targetTypes(self) -> list[str]:
         return _LABEL_TYPES if self._forLabels else _VOLUME_TYPES

@@ -158,11 +158,21 @@ class CohortBuilder:
         elif not needTargets(self._recipe):
             found = [Pair(volume) for volume in volumesInScene() if volume not in used]
         for pair in found:
-            self.cases.add(pair.volumeNode, pair.targetNode)
+            row = self._rowWithout(pair.volumeNode)
+            if row is None:
+                self.cases.add(pair.volumeNode, pair.targetNode)
+            else:
+                row.targetSelector.setCurrentNode(pair.targetNode)
         self.refresh()
         self._changed()
         if not found and not known:
             self.hint.text = nothingFoundText(self._recipe)
+
+    def _rowWithout(self, volumeNode: Any) -> Row | None:
+        """The row of a volume that has no target yet."""
+        rows = self.cases.rows
+        without = (row for row in rows if row.targetNode is None and row.volumeNode is volumeNode)
+        return next(without, None)
 
     def clear(self) -> None:
         """Remove every row and choice."""
