@@ -7,7 +7,7 @@ phantoms are labelled, in `sparse` 17 of the teachers', and what lies between th
 training and translation is a process of its own, whose peak memory is held against the limit.
 `memory` asks the same of 512x512 pixels and a network of usual size: one step, no quality.
 
-    python -m Testing.benchmarks.patches_3d --experiment dense sparse memory --seeds 0 1 2
+    python -m Testing.benchmarks.patches_3d --experiment dense memory --variant slices patches
     python -m Testing.benchmarks.patches_3d --table
 """
 
@@ -51,7 +51,8 @@ from Testing.benchmarks.sample import machine, peak_of
 
 LIMIT_GB = 24
 EXPERIMENTS = ("dense", "sparse", "memory")
-VARIANTS = ("slices", "patches")
+LONGER = "patches, twice the time"
+VARIANTS = ("slices", "patches", LONGER)
 SECONDS = 50
 # Of patches, in the end of which the learning rate is 0: about as many as the time allows.
 PATCH_EPOCHS = 12
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("build/patches_3d"))
     parser.add_argument("--table", action="store_true", help="print the results, train nothing")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)  # a run's own process
-    parser.add_argument("--cpu-seconds", type=float, default=SECONDS)
+    parser.add_argument("--cpu-seconds", type=float, default=SECONDS, help=argparse.SUPPRESS)
     options = parser.parse_args([] if arguments is None else arguments)
     if options.train is not None:
         train_for(options.cpu_seconds, options.train)
@@ -92,10 +93,11 @@ def recipe_of(experiment: str, variant: str, seed: int = 0) -> Recipe:
     content = to_json(read_recipe("ct-body-composition"))
     training = {"epochs": 100000, "patience": None, "keep_every": None, "seed": seed}
     content["training"].update(training)
-    if variant == "patches":
+    if variant != "slices":
+        epochs = PATCH_EPOCHS * (2 if variant == LONGER else 1)
         content["sampling"].update(patch=[16, 48, 48], patches_per_epoch=48)
         content["network"].update(dimension=3, channels=8, levels=4, norm="batch")
-        content["training"].update(batch_size=2, ema=0.95, epochs=PATCH_EPOCHS)
+        content["training"].update(batch_size=2, ema=0.95, epochs=epochs)
         content["optimizer"].update(learning_rate=0.005, schedule="cosine")
     if experiment == "memory":
         content["training"].update(epochs=1)
@@ -157,14 +159,15 @@ def _run(experiment: str, variant: str, seed: int, options: argparse.Namespace) 
         return
     if matching(read_records(RESULTS), **done):
         return
-    folder: Path = options.output / f"{experiment}_{variant}_{seed}"
+    folder: Path = options.output / f"{experiment}_{VARIANTS.index(variant)}_{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     recipe = recipe_of(experiment, variant, seed)
     write_recipe(recipe, folder / "recipe.json")
     labelled = _write_cohort(experiment, seed, folder)
     here = [sys.executable, "-m", "Testing.benchmarks.patches_3d"]
-    peak = peak_of([*here, "--train", str(folder), "--cpu-seconds", str(options.cpu_seconds)])
+    seconds = SECONDS * (2 if variant == LONGER else 1)
+    peak = peak_of([*here, "--train", str(folder), "--cpu-seconds", str(seconds)])
     record: Record = {
         **done,
         **json.loads((folder / "spent.json").read_text()),
