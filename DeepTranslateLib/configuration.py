@@ -9,8 +9,9 @@ from typing import Any
 
 from DeepTranslateLib.cohort import Cohort, CohortError
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
-from DeepTranslateLib.cohort.fingerprint import Fingerprint, measure_cohort
+from DeepTranslateLib.cohort.fingerprint import Fingerprint
 from DeepTranslateLib.cohort.labelnames import named_labels
+from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_reasons
 from DeepTranslateLib.proposal_reasons import Reason, Reasons

@@ -44,8 +44,8 @@ def show_reasons(reasons: Sequence[Reason], console: Console) -> None:
 def propose_for_cohort(options: argparse.Namespace, console: Console) -> int:
     """Measure the cohort, write recipe and reasons, show these."""
     from DeepTranslateLib.cohort import read_cohort
-    from DeepTranslateLib.cohort.fingerprint import measure_cohort
     from DeepTranslateLib.cohort.labelnames import named_labels
+    from DeepTranslateLib.cohort.measurement import measure_cohort
     from DeepTranslateLib.proposal import propose_recipe, reasons_path, write_proposal
     from DeepTranslateLib.recipe import read_recipe
 

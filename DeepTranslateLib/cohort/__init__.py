@@ -1,18 +1,12 @@
 """Cohorts: which images belong together, what is wrong with them, who teaches and who tests.
 
-`case` and `cases` are the values and the split, `files` reads them from folders and CSV, `check`
-finds their faults.
+`case` and `cases` are the values, `files` reads them from folders and CSV, `split` and `folds` say
+who teaches and who tests, `check` finds faults, `measurement` what a cohort is like.
 """
 
 from DeepTranslateLib.cohort.case import Case, CohortError
-from DeepTranslateLib.cohort.cases import (
-    Cohort,
-    Selection,
-    Split,
-    cohort_from_lists,
-    read_cohort,
-    split_cohort,
-)
+from DeepTranslateLib.cohort.cases import Cohort, cohort_from_lists, read_cohort
+from DeepTranslateLib.cohort.split import Selection, Split, split_cohort
 
 __all__ = [
     "Case",

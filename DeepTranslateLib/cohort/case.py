@@ -168,6 +168,19 @@ def stack_axis(image: Image, plane: str) -> int:
     return 2 - along
 
 
+def labelled_slices(case: Case, plane: str) -> tuple[int, ...]:
+    """The slices of a case that count, in order, each once; opens the image where all do.
+
+    Raises:
+        ImageError: The image must be read and cannot be.
+    """
+    chosen = case.counted_slices(plane)
+    if chosen is not None:
+        return chosen
+    image = case.read_image()
+    return tuple(range(image.shape[stack_axis(image, plane)]))
+
+
 def slices_from_text(text: str) -> tuple[int, ...]:
     """Return the slices that a text such as "3;9;17-20" lists.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from DeepTranslateLib.cohort.case import Case, CohortError, stack_axis
+from DeepTranslateLib.cohort.case import Case, CohortError, labelled_slices, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
 from DeepTranslateLib.recipe import Recipe
 
@@ -70,19 +70,6 @@ def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]
         testing = tuple(case for case in cases if case.subject in held_out)
         divided.append(Fold(number + 1, held_out, Cohort(learning, cohort.source), testing))
     return tuple(divided)
-
-
-def labelled_slices(case: Case, plane: str) -> tuple[int, ...]:
-    """The slices of a case that count, in order, each once; opens the image where all do.
-
-    Raises:
-        ImageError: The image must be read and cannot be.
-    """
-    chosen = case.counted_slices(plane)
-    if chosen is not None:
-        return chosen
-    image = case.read_image()
-    return tuple(range(image.shape[stack_axis(image, plane)]))
 
 
 def with_fewer_slices(cohort: Cohort, count: int, recipe: Recipe, seed: int = 0) -> Cohort:

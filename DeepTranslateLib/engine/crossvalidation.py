@@ -21,13 +21,9 @@ import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection
+from DeepTranslateLib.cohort.case import labelled_slices
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
-from DeepTranslateLib.cohort.folds import (
-    Fold,
-    labelled_slices,
-    subject_folds,
-    with_fewer_slices,
-)
+from DeepTranslateLib.cohort.folds import Fold, subject_folds, with_fewer_slices
 from DeepTranslateLib.configuration import configured, with_labels_of
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.device import choose_device

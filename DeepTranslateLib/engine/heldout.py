@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from DeepTranslateLib.cohort import Case
-from DeepTranslateLib.cohort.case import stack_axis
-from DeepTranslateLib.cohort.folds import labelled_slices
+from DeepTranslateLib.cohort.case import labelled_slices, stack_axis
 from DeepTranslateLib.engine.baseline import IntensityBaseline, empty_output, on_grid_of
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics

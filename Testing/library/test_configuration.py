@@ -15,7 +15,7 @@ from DeepTranslateLib import phantom
 from DeepTranslateLib.cli import main
 from DeepTranslateLib.cli.handlers import Handlers, JobContext
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists, read_cohort
-from DeepTranslateLib.cohort.fingerprint import measure_cohort
+from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.configuration import configured, with_labels_of
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.networks import build_network

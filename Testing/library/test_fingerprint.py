@@ -9,7 +9,8 @@ import pytest
 from engine_samples import lps_affine, stored_as
 
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists
-from DeepTranslateLib.cohort.fingerprint import measure_cohort, names_a_side
+from DeepTranslateLib.cohort.fingerprint import names_a_side
+from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.image import Image, ImageError
 
 

@@ -16,9 +16,9 @@ from engine_samples import (
 )
 
 from DeepTranslateLib.cohort import Case, Cohort, CohortError, cohort_from_lists, read_cohort
-from DeepTranslateLib.cohort.cases import Selection, split_cohort
 from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.cohort.folds import labelled_slices, with_fewer_slices
+from DeepTranslateLib.cohort.split import Selection, split_cohort
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.dataset import SliceSet, as_batch, collate

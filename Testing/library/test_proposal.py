@@ -9,7 +9,8 @@ import pytest
 from test_fingerprint import cohort
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.fingerprint import Fingerprint, measure_cohort
+from DeepTranslateLib.cohort.fingerprint import Fingerprint
+from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_proposal
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
