@@ -109,10 +109,8 @@ class DeepTranslateTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
         self.recipes = RecipeChooser(
             ui.recipeSection.layout(), self._onRecipeChanged, self.builder.segmentsFound
         )
-        augmentation = self.recipes.form.groups[_("Augmentation")]
-        self.augmentation = AugmentationPreview(
-            augmentation.layout(), self.slot, self._inputs, self.cache
-        )
+        augmentation = self.recipes.form.layouts[_("Augmentation")]
+        self.augmentation = AugmentationPreview(augmentation, self.slot, self._inputs, self.cache)
         self.check = CohortCheck(
             ui.checkSection.layout(), self.slot, self._inputs, self.cache, self._showFaults
         )

@@ -170,3 +170,16 @@ def test_the_chooser_begins_with_the_recipe_that_the_tutorial_uses(recipes):
     names = ["ct-body-composition", "ct-body-composition-best", "ct-denoise"]
     shown = [recipes.combo.itemText(index) for index in range(3)]
     assert shown == [read_recipe(name).title for name in names]
+
+
+def test_a_section_that_is_opened_shows_what_has_a_meaning_alone(recipes):
+    show(recipes, "ct-body-composition")
+    group = recipes.form.groups["Images"]
+    group.collapsed = True
+    show(recipes, "ct-denoise")
+    assert not isShown(recipes, "preprocessing", "window")
+    group.collapsed = False
+    assert isShown(recipes, "preprocessing", "window")
+    assert isShown(recipes, "target", "range")
+    assert not isShown(recipes, "target", "ignore")
+    assert not isShown(recipes, "sampling", "foreground_weight")

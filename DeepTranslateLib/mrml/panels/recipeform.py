@@ -93,6 +93,7 @@ class RecipeForm:
         self._defaults: dict[Place, Any] = {}
         self._places: dict[str, list[Place]] = {}
         self.groups: dict[str, Any] = {}
+        self.layouts: dict[str, Any] = {}
         self.widget = qt.QWidget()
         self._column = qt.QVBoxLayout(self.widget)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -164,11 +165,17 @@ class RecipeForm:
         box = ctk.ctkCollapsibleButton()
         box.text = title
         box.objectName = f"recipe{title}Group"
-        form = qt.QFormLayout(box)
+        # Opened, a section shows all of its own children: a field that was hidden meanwhile, too.
+        column = qt.QVBoxLayout(box)
+        column.setContentsMargins(0, 0, 0, 0)
+        holder = qt.QWidget()
+        column.addWidget(holder)
+        form = qt.QFormLayout(holder)
         form.setFieldGrowthPolicy(qt.QFormLayout.AllNonFixedFieldsGrow)
         self._column.addWidget(box)
         box.collapsed = True
         self.groups[title] = box
+        self.layouts[title] = form
         return form
 
     def _addFields(self, form: Any, cls: type, place: Place) -> None:
