@@ -254,6 +254,9 @@ def table(records: list[Record]) -> list[str]:
                 labelled = f"{chosen[0]['slices']} slices"
                 row = [labelled, name, len(chosen), subject, *scores]
                 lines.append(table_row([*row, *_costs(chosen, name)]))
+        for subject in UNSEEN if groups[0][2] and groups[1][2] else ():
+            gains = cells(_differences(groups[1][2], groups[0][2], subject))
+            lines.append(table_row(["", "*patches - slices*", "", subject, *gains, "", "", ""]))
     for record in matching(records, experiment="memory"):
         lines.append("")
         lines.append(
@@ -266,6 +269,16 @@ def table(records: list[Record]) -> list[str]:
         verdict = "within" if max(peaks) <= LIMIT_GB else "ABOVE"
         lines += ["", f"Highest peak: {max(peaks):.2f} GB, {verdict} the limit of {LIMIT_GB} GB."]
     return lines
+
+
+def _differences(patches: list[Record], slices: list[Record], subject: str) -> list[list[float]]:
+    """By how much the Dice of patches is above that of slices, seed by seed."""
+    rows = []
+    for record in patches:
+        for other in matching(slices, seed=record["seed"]):
+            pairs = zip(record["dice"][subject], other["dice"][subject], strict=True)
+            rows.append([mine - theirs for mine, theirs in pairs])
+    return rows
 
 
 def _costs(records: list[Record], name: str) -> list[str]:

@@ -65,4 +65,5 @@ def test_the_table_keeps_ways_and_subjects_apart_and_holds_the_highest_peak_agai
     assert "| 96 slices | patches | 3 | obese | 0.800 (0.800 to 0.800) |" in text
     assert "| 61 (60 to 62) | 1.00 GB | 25.00 GB |" in text
     assert "| 96 slices | intensity only | 3 | lean | 0.100 (0.100 to 0.100) |" in text
+    assert "| *patches - slices* |  | lean | 0.100 (0.100 to 0.100) |" in text
     assert "25.00 GB, ABOVE the limit of 24 GB" in text
