@@ -13,13 +13,9 @@ import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.engine.intensities import read_target
-from DeepTranslateLib.engine.preprocessing import (
-    IGNORE,
-    SliceStack,
-    channels_of_values,
-    slice_stack,
-    values_of_channels,
-)
+from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values, values_of_channels
+from DeepTranslateLib.engine.outputs import empty_output, on_grid_of
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Recipe
 
@@ -56,9 +52,10 @@ class IntensityBaseline:
     def translate(self, image: Image, slices: Sequence[int]) -> dict[str, Image]:
         """Translate slices of a volume by each table; all others are as of `empty_output`."""
         stack = slice_stack(image, self._recipe)
+        plane = PLANES[self._recipe.sampling.plane]
         outputs = {}
         for name, table in self.tables.items():
-            whole = empty_output(image, self._recipe)
+            whole = empty_output(self._recipe, image.oriented(plane).shape)
             for stored in slices:
                 index = stack.index(stored)
                 stack.paste(table[self._bins(stack, index)], index, whole[index])
@@ -98,21 +95,6 @@ class IntensityBaseline:
             ends.append(np.percentile(np.concatenate(values), _TAILS))
         low, high = float(np.min(ends)), float(np.max(ends))
         return low, high if high > low else low + 1
-
-
-def empty_output(image: Image, recipe: Recipe) -> npt.NDArray[np.generic]:
-    """Upright slices of a volume that hold nothing yet: no label, or the lowest value."""
-    shape = image.oriented(PLANES[recipe.sampling.plane]).shape
-    if recipe.target.kind == "labels":
-        return np.zeros(shape, dtype=np.uint8)
-    assert recipe.target.range is not None
-    return np.full(shape, recipe.target.range[0], dtype=np.float32)
-
-
-def on_grid_of(image: Image, output: npt.NDArray[np.generic], recipe: Recipe) -> Image:
-    """Slices of the recipe's plane, (slices, rows, columns), as the image stores its voxels."""
-    upright = image.oriented(PLANES[recipe.sampling.plane]).with_voxels(output)
-    return image.with_voxels(upright.oriented(image.orientation).voxels)
 
 
 def _intensities(stack: SliceStack, index: int) -> npt.NDArray[np.float64]:

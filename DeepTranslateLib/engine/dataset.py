@@ -14,10 +14,11 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine.intensities import read_target
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.noisy_inputs import noisy_sample
 from DeepTranslateLib.engine.planes import selections_of_planes
-from DeepTranslateLib.engine.preprocessing import IGNORE, slice_stack
+from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.sampling import epoch_order
 from DeepTranslateLib.familiarity import intensity_histogram
 from DeepTranslateLib.image import Image

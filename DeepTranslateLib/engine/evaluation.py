@@ -10,8 +10,8 @@ import torch
 
 from DeepTranslateLib.cohort import Selection
 from DeepTranslateLib.engine.intensities import read_target
+from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values
 from DeepTranslateLib.engine.metrics import DiceCounter, mean_of_known
-from DeepTranslateLib.engine.preprocessing import IGNORE, channels_of_values
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.recipe import PLANES
 

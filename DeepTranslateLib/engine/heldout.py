@@ -10,13 +10,14 @@ import numpy as np
 
 from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.cohort.case import labelled_slices, stack_axis
-from DeepTranslateLib.engine.baseline import IntensityBaseline, empty_output, on_grid_of
+from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.intensities import read_target
+from DeepTranslateLib.engine.labelvalues import channels_of_values, values_of_channels
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
-from DeepTranslateLib.engine.preprocessing import channels_of_values, values_of_channels
+from DeepTranslateLib.engine.outputs import empty_output, on_grid_of
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import PLANES, Recipe
 from DeepTranslateLib.schema import to_json
 
 NETWORK = "network"
@@ -67,7 +68,8 @@ def translated_slices(translator: Translator, image: Image, slices: Sequence[int
         On the volume's grid, as of `Translator.translate`.
     """
     indices, found = translator.translate_slices(image, slices)
-    whole = empty_output(image, translator.recipe)
+    plane = PLANES[translator.recipe.sampling.plane]
+    whole = empty_output(translator.recipe, image.oriented(plane).shape)
     whole[indices] = found
     return on_grid_of(image, whole, translator.recipe)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DeepTranslateLib.engine.preprocessing import IGNORE
+from DeepTranslateLib.engine.labelvalues import IGNORE
 
 Place = tuple[int, int, int]
 # Voxels of a label, or of tissue, that patches may be centred on; Isensee et al. 2021 keep as many.

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from DeepTranslateLib.engine.labelvalues import values_of_channels
 from DeepTranslateLib.engine.losses import EXCLUSIVE
 from DeepTranslateLib.engine.losses.cross_entropy import with_background_logit
-from DeepTranslateLib.engine.preprocessing import values_of_channels
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.image import Image
+from DeepTranslateLib.recipe import PLANES, Recipe
 
 
 def channels_of(logits: Tensor) -> Tensor:
@@ -40,6 +41,20 @@ def values(recipe: Recipe, pieces: Tensor) -> np.ndarray:
     if recipe.target.kind == "labels":
         return values_of_channels(pieces.numpy(), recipe)
     return pieces.numpy()
+
+
+def empty_output(recipe: Recipe, shape: tuple[int, ...]) -> np.ndarray:
+    """What a translation holds before slices are pasted: no label, or the lowest value."""
+    if recipe.target.kind == "labels":
+        return np.zeros(shape, dtype=np.uint8)
+    assert recipe.target.range is not None
+    return np.full(shape, recipe.target.range[0], dtype=np.float32)
+
+
+def on_grid_of(image: Image, output: np.ndarray, recipe: Recipe) -> Image:
+    """Slices of the recipe's plane, (slices, rows, columns), as the image stores its voxels."""
+    upright = image.oriented(PLANES[recipe.sampling.plane]).with_voxels(output)
+    return image.with_voxels(upright.oriented(image.orientation).voxels)
 
 
 def shares(recipe: Recipe, output: Tensor) -> Tensor:

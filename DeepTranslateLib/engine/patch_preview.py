@@ -10,8 +10,8 @@ from torch import Tensor
 
 from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches
-from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.engine.volumestack import resolved_spacings, volume_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import Recipe

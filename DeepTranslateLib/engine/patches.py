@@ -15,8 +15,8 @@ from DeepTranslateLib.engine.augmentation import PatchShape, apply_changes, samp
 from DeepTranslateLib.engine.augmentation.volumetric import reach
 from DeepTranslateLib.engine.dataset import collate
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
-from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.recipe import Recipe
 
 

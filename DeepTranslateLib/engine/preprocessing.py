@@ -18,10 +18,9 @@ from torch import Tensor
 
 from DeepTranslateLib.engine.body import Body
 from DeepTranslateLib.engine.intensities import Changes, prepare
+from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe
-
-IGNORE = 255  # channel of pixels that neither teach nor count
 
 
 @dataclass(frozen=True)
@@ -219,26 +218,6 @@ class SliceStack:
     def _crop(self, stack: np.ndarray, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         top, bottom, left, right = self.body.box
         return np.stack([stack[index, top:bottom, left:right] for index in indices])
-
-
-def channels_of_values(values: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Channels (uint8: 0 none, n the nth label, 255 ignored) of label map values, any shape."""
-    lookup = np.zeros(256, dtype=np.uint8)
-    for channel, label in enumerate(recipe.target.labels, start=1):
-        lookup[[label.value, *label.also]] = channel
-    if recipe.target.ignore is not None:
-        lookup[recipe.target.ignore] = IGNORE
-    return lookup[values.astype(np.int64)]
-
-
-def values_of_channels(channels: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Label map values (uint8) of channels (0 none, n the nth label, 255 ignored), any shape."""
-    lookup = np.zeros(256, dtype=np.uint8)
-    for channel, label in enumerate(recipe.target.labels, start=1):
-        lookup[channel] = label.value
-    if recipe.target.ignore is not None:
-        lookup[IGNORE] = recipe.target.ignore
-    return lookup[channels]
 
 
 def slice_stack(image: Image, recipe: Recipe) -> SliceStack:

@@ -11,12 +11,9 @@ from torch import nn
 
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.intensities import read_target
-from DeepTranslateLib.engine.preprocessing import (
-    SliceStack,
-    channels_of_values,
-    slice_stack,
-    values_of_channels,
-)
+from DeepTranslateLib.engine.labelvalues import channels_of_values, values_of_channels
+from DeepTranslateLib.engine.outputs import on_grid_of
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
@@ -84,7 +81,7 @@ class Previews:
         translator = Translator(network, self._recipe, self._device)
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
         output = translator.translate_stack(stack, [index])
-        write_image(_like(image, output, self._plane), self._folder / prediction)
+        write_image(on_grid_of(image, output, self._recipe), self._folder / prediction)
         self._drop_old()
         self._events.emit(
             "preview",
@@ -142,12 +139,6 @@ def _one_slice(image: Image, index: int, plane: str) -> Image:
     columns, rows, _ = upright.shape[::-1]
     piece = upright.cropped((0, 0, index), (columns, rows, index + 1)).oriented(image.orientation)
     return piece.with_voxels(piece.voxels.copy())
-
-
-def _like(image: Image, output: np.ndarray, plane: str) -> Image:
-    """The output of an upright stack on the grid of the image it was made from."""
-    upright = image.oriented(plane).with_voxels(output)
-    return image.with_voxels(upright.oriented(image.orientation).voxels)
 
 
 def _epoch_of(path: Path) -> int:

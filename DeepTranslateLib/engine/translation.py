@@ -21,7 +21,15 @@ from DeepTranslateLib.engine.device import (
 )
 from DeepTranslateLib.engine.memory import refuse_above, resident_memory
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.outputs import channels_of, finished, fused, shares, values
+from DeepTranslateLib.engine.outputs import (
+    channels_of,
+    empty_output,
+    finished,
+    fused,
+    on_grid_of,
+    shares,
+    values,
+)
 from DeepTranslateLib.engine.planes import PlaneFusion
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
@@ -29,7 +37,7 @@ from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.recipe import PLANES, Recipe
+from DeepTranslateLib.recipe import Recipe
 
 __all__ = ["Progress", "Translator", "channels_of"]
 
@@ -95,8 +103,7 @@ class Translator:
             MemoryLimitError: The memory limit is too low for this volume.
         """
         output = self._upright(image, self._stack(image), None, progress)
-        upright = image.oriented(PLANES[self.recipe.sampling.plane]).with_voxels(output)
-        return image.with_voxels(upright.oriented(image.orientation).voxels)
+        return on_grid_of(image, output, self.recipe)
 
     def translate_slices(
         self, image: Image, slices: Sequence[int] | None
@@ -140,7 +147,7 @@ class Translator:
             return self._translate_volume(stack, chosen, tell)
         if self._memory_limit is not None:
             refuse_above(self._memory_limit, resident_memory() + self._bytes(len(chosen), stack))
-        output = self._empty(len(chosen), stack)
+        output = empty_output(self.recipe, (len(chosen), *stack.shape[1:]))
         places = iter(output)
         done = 0
         for some, pieces in self._slices(stack, chosen, partial(finished, self.recipe)):
@@ -168,7 +175,7 @@ class Translator:
             self._memory_limit,
             reserved=self._bytes(len(chosen), stack),
         )
-        output = self._empty(len(chosen), stack)
+        output = empty_output(self.recipe, (len(chosen), *stack.shape[1:]))
         tell = progress if progress is not None else lambda done, total: None
         for whole, (_, mean) in zip(output, fusion.slices(stack, chosen, tell), strict=True):
             if stack.undo is not None:
@@ -196,7 +203,7 @@ class Translator:
             self._memory_limit,
             reserved=self._bytes(len(indices), stack.slices),
         )
-        output = self._empty(len(wanted), stack.slices)
+        output = empty_output(self.recipe, (len(wanted), *stack.slices.shape[1:]))
         places = {index: place for place, index in enumerate(wanted)}
         for index, rows, outputs in translation.pieces(wanted, progress):
             piece = values(self.recipe, finished(self.recipe, outputs[None]))[0]
@@ -205,16 +212,8 @@ class Translator:
             return output
         return output[[places[index] for index in indices]]
 
-    def _empty(self, count: int, stack: SliceStack) -> np.ndarray:
-        """What a translation holds before slices are pasted: no label, or the lowest value."""
-        shape = (count, *stack.shape[1:])
-        if self.recipe.target.kind == "labels":
-            return np.zeros(shape, dtype=np.uint8)
-        assert self.recipe.target.range is not None
-        return np.full(shape, self.recipe.target.range[0], dtype=np.float32)
-
     def _bytes(self, count: int, stack: SliceStack) -> int:
-        """Of what `_empty` gives."""
+        """Of what `empty_output` gives."""
         itemsize = 1 if self.recipe.target.kind == "labels" else 4
         return count * math.prod(stack.shape[1:]) * itemsize
 

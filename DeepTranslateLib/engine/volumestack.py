@@ -11,12 +11,8 @@ import torch
 from torch import Tensor
 
 from DeepTranslateLib.engine.body import Body
-from DeepTranslateLib.engine.preprocessing import (
-    IGNORE,
-    SliceStack,
-    resolve_spacing,
-    slice_stack,
-)
+from DeepTranslateLib.engine.labelvalues import IGNORE
+from DeepTranslateLib.engine.preprocessing import SliceStack, resolve_spacing, slice_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Preprocessing, Recipe
 

@@ -16,9 +16,9 @@ from DeepTranslateLib.cohort import Case, CohortError, Selection
 from DeepTranslateLib.engine import dataset, patches
 from DeepTranslateLib.engine.dataset import as_batch
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches, tiles
-from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.engine.stitching import Windows
 from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.image import Image

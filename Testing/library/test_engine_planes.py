@@ -25,10 +25,10 @@ from DeepTranslateLib.cohort import Case, Selection
 from DeepTranslateLib.engine import planes
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.evaluation import evaluate
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.memory import MemoryLimitError
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.planes import PlaneFusion, recipe_of_plane, selections_of_planes
-from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image

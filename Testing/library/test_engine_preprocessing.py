@@ -19,13 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from DeepTranslateLib.engine.body import find_body
-from DeepTranslateLib.engine.preprocessing import (
-    IGNORE,
-    SliceStack,
-    channels_of_values,
-    resolve_spacing,
-    slice_stack,
-)
+from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values
+from DeepTranslateLib.engine.preprocessing import SliceStack, resolve_spacing, slice_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.phantom import torso
 from DeepTranslateLib.recipe import Recipe

@@ -23,8 +23,8 @@ from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.dataset import SliceSet, as_batch, collate
 from DeepTranslateLib.engine.heldout import compared_slices
+from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.learner import augmented_slices
-from DeepTranslateLib.engine.preprocessing import IGNORE
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.sampling import random_state
 from DeepTranslateLib.engine.training import TrainingError
