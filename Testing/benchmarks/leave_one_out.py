@@ -21,8 +21,9 @@ import SimpleITK as sitk
 
 from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.engine.comparison import median_range
-from DeepTranslateLib.engine.crossvalidation import HELD_OUT_FILE, PLAN_FILE, cross_validate
+from DeepTranslateLib.engine.crossvalidation import PLAN_FILE, cross_validate
 from DeepTranslateLib.engine.device import choose_device
+from DeepTranslateLib.engine.foldrun import HELD_OUT_FILE
 from DeepTranslateLib.engine.heldout import NETWORK, translated_slices
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.preprocessing import slice_stack

@@ -20,7 +20,7 @@ from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists
 from DeepTranslateLib.cohort.folds import subject_folds, with_fewer_slices
 from DeepTranslateLib.engine.baseline import BINS, IntensityBaseline
 from DeepTranslateLib.engine.comparison import median_range
-from DeepTranslateLib.engine.crossvalidation import HELD_OUT_FILE, cross_validate
+from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.crossvalidation_tables import (
     ComparedError,
     case_rows,
@@ -30,6 +30,7 @@ from DeepTranslateLib.engine.crossvalidation_tables import (
 )
 from DeepTranslateLib.engine.device import choose_device
 from DeepTranslateLib.engine.foldprocesses import FoldError, in_processes
+from DeepTranslateLib.engine.foldrun import HELD_OUT_FILE
 from DeepTranslateLib.engine.heldout import compared_slices, translated_slices
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator
