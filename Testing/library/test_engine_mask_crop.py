@@ -11,8 +11,8 @@ from engine_samples import lps_affine
 from torch import Tensor, nn
 
 from DeepTranslateLib.engine.intensities import prepare
-from DeepTranslateLib.engine.planes import recipe_of_plane
 from DeepTranslateLib.engine.intensities.foreground import find_foreground
+from DeepTranslateLib.engine.planes import recipe_of_plane
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image, ImageError
