@@ -251,8 +251,8 @@ def test_qform_and_sform_are_read_as_nibabel_reads_them(tmp_path_factory, affine
     image.set_sform(moved, codes[1])
     nibabel.save(image, path)
     expected = nibabel.load(path).affine
-    # A qform leaves out a quaternion's first part; near half a turn, 32 bits of the others say it to
-    # about the root of their last digit, and nibabel takes 0 there.
+    # A qform leaves out a quaternion's first part; near half a turn, 32 bits of the others say it
+    # to about the root of their last digit, and nibabel takes 0 there.
     assert read_image(path).affine == pytest.approx(expected, abs=1e-3)
 
 
