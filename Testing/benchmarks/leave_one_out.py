@@ -217,14 +217,15 @@ def print_table(study: Study, records: Sequence[Record]) -> None:
                 name = f"network, {record['variant']}" if is_network else row["method"]
                 place = {"seed": record["seed"], "subject": row["subject"]}
                 rows.setdefault(name, []).append({**row, **place})
-    head = ("method", "seeds", f"MAE ({study.unit})", "PSNR (dB)", "SSIM")
+    head = ("method", "subjects", "seeds", f"MAE ({study.unit})", "PSNR (dB)", "SSIM")
     print(table_row(head))
     print(table_row("---" for _ in head))
     for name, found in rows.items():
         cells = (
             median_range([row[metric] for row in found], 3) for metric in ("mae", "psnr", "ssim")
         )
-        print(table_row((name, len({row["seed"] for row in found}), *cells)))
+        counts = (len({row[key] for row in found}) for key in ("subject", "seed"))
+        print(table_row((name, *counts, *cells)))
     best = min(
         (name for name in rows if not name.startswith("network")),
         key=lambda name: median(row["mae"] for row in rows[name]),
