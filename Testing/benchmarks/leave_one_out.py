@@ -73,7 +73,7 @@ class Study:
 def run_study(study: Study, arguments: Sequence[str]) -> None:
     """Train what has no record yet, and print the table."""
     parser = argparse.ArgumentParser(prog=f"python -m Testing.benchmarks.{study.name}")
-    parser.add_argument("--output", type=Path, default=Path("benchmark") / study.name)
+    parser.add_argument("--output", type=Path, default=Path("build") / study.name)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--still-seeds", type=int, nargs="*", help="default: as --seeds")
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
