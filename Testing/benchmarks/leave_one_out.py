@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def run_study(study: Study, arguments: Sequence[str]) -> None:
             for variant, seeds in ((FULL, options.seeds), (STILL, still)):
                 if seed in seeds:
                     _train(study, variant, seed, recipe, cases, options)
-    print_table(study, read_records(study.results))
+    print_table(study, matching(read_records(study.results), recipe=recipe_digest(study.recipe)))
 
 
 def draw(cases: Sequence[Case], study: Study, options: argparse.Namespace) -> None:
@@ -149,6 +150,13 @@ def _square(piece: np.ndarray, side: int = 180) -> np.ndarray:
     return canvas
 
 
+def recipe_digest(name: str) -> str:
+    """Changes when the file of a built-in recipe says something else."""
+    path = Path(__file__).resolve().parents[2] / "Resources" / "Recipes" / f"{name}.json"
+    content = json.dumps(json.loads(path.read_text(encoding="utf-8")), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
 def without_augmentation(recipe: Recipe) -> Recipe:
     """The recipe on slices as they are."""
     still = dataclasses.replace(recipe.augmentation, probability=0.0)
@@ -163,7 +171,12 @@ def _train(
     cases: Sequence[Case],
     options: argparse.Namespace,
 ) -> None:
-    about = {"variant": variant, "seed": seed, "epochs": recipe.training.epochs}
+    about = {
+        "variant": variant,
+        "seed": seed,
+        "epochs": recipe.training.epochs,
+        "recipe": recipe_digest(study.recipe),
+    }
     found = {record["fold"] for record in matching(read_records(study.results), **about)}
     if len(found) == len(cases):
         return
