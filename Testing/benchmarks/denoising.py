@@ -24,6 +24,7 @@ from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import Recipe, read_recipe, write_recipe
 from Testing.benchmarks.denoising_common import (
+    asked,
     cell,
     classical_filters,
     deeptranslate,
@@ -31,7 +32,6 @@ from Testing.benchmarks.denoising_common import (
     seeds_cell,
 )
 from Testing.benchmarks.records import (
-    FOLDER,
     Record,
     append_record,
     commit,
@@ -86,20 +86,13 @@ TEST = (
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("build/denoising"))
     parser.add_argument("--recipe", default="ct-denoise")
     parser.add_argument("--variant", help="default: the recipe's name")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=14, help="of about 600 steps")
-    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
-    options = parser.parse_args([] if arguments is None else arguments)
-    results = FOLDER / f"{NAME}.jsonl"
-    if options.table:
-        print(table(read_records(results)))
+    options = asked(parser, arguments, NAME, table)
+    if options is None:
         return
-    if not data_folder().is_dir():
-        print("The real images are not here (DEEPTRANSLATE_DATA); nothing was measured.")
-        return
+    results = options.results
     recipe = read_recipe(options.recipe)
     variant = options.variant or recipe.name
     print(f"{variant}, {machine()}", flush=True)

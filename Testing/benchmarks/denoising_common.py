@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +16,39 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from DeepTranslateLib.engine.comparison import median_range
-from Testing.benchmarks.records import Record
+from Testing.benchmarks.records import FOLDER, Record, read_records
+from Testing.benchmarks.sample import data_folder
 
 Volume = npt.NDArray[np.float32]
 Filter = Callable[[Volume], Volume]
+
+
+def asked(
+    parser: argparse.ArgumentParser,
+    arguments: list[str] | None,
+    name: str,
+    table: Callable[[list[Record]], str],
+) -> argparse.Namespace | None:
+    """The options of an experiment, `results` among them; None where there is nothing to measure.
+
+    Args:
+        parser: With what is the experiment's own.
+        arguments: None: none.
+        name: Of the experiment.
+        table: Makes the table that is printed where it alone is wanted.
+    """
+    parser.add_argument("--output", type=Path, default=Path("build") / name)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
+    options = parser.parse_args([] if arguments is None else arguments)
+    options.results = FOLDER / f"{name}.jsonl"
+    if options.table:
+        print(table(read_records(options.results)))
+        return None
+    if not data_folder().is_dir():
+        print("The real images are not here (DEEPTRANSLATE_DATA); nothing was measured.")
+        return None
+    return options
 
 
 def classical_filters(kinds: Iterable[str], *, across: bool = True) -> dict[str, Filter]:

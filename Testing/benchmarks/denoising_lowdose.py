@@ -26,6 +26,7 @@ from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
 from Testing.benchmarks.denoising_common import (
+    asked,
     cell,
     classical_filters,
     deeptranslate,
@@ -33,7 +34,6 @@ from Testing.benchmarks.denoising_common import (
     seeds_cell,
 )
 from Testing.benchmarks.records import (
-    FOLDER,
     Record,
     append_record,
     commit,
@@ -72,20 +72,13 @@ Voxels = npt.NDArray[np.float64]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("build/denoising_lowdose"))
     parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
     parser.add_argument("--variant", default="ct-denoise, pairs")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help=f"default: {CHANGES['training']['epochs']}")
-    parser.add_argument("--table", action="store_true", help="print the table and measure nothing")
-    options = parser.parse_args([] if arguments is None else arguments)
-    results = FOLDER / f"{NAME}.jsonl"
-    if options.table:
-        print(table(read_records(results)))
+    options = asked(parser, arguments, NAME, table)
+    if options is None:
         return
-    if not data_folder().is_dir():
-        print("The real images are not here (DEEPTRANSLATE_DATA); nothing was measured.")
-        return
+    results = options.results
     print(f"{options.variant}, {machine()}", flush=True)
     for seed in options.seeds:
         done = {(record["variant"], record["seed"]) for record in read_records(results)}

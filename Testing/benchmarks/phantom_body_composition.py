@@ -145,7 +145,8 @@ def spread(count: int, subjects: int = 7) -> tuple[tuple[float, tuple[int, ...]]
 
 def _run(experiment: str, variant: Variant, seed: int, options: argparse.Namespace) -> None:
     path = _path(experiment, options.results)
-    if matching(read_records(path), variant=variant.name, seed=seed):
+    epochs = variant.recipe.training.epochs
+    if matching(read_records(path), variant=variant.name, seed=seed, epochs=epochs):
         return
     folder: Path = options.output / experiment / f"{variant.name.replace(', ', '_')}_{seed}"
     recipe = variant.recipe.with_training(seed=seed)
@@ -226,6 +227,8 @@ def table(experiment: str, records: list[Record]) -> list[str]:
     for name in dict.fromkeys([*names, *(record["variant"] for record in records)]):
         of_variant = matching(records, variant=name)
         if of_variant:
+            # Trainings of another length are another experiment; the last one counts.
+            of_variant = matching(of_variant, epochs=of_variant[-1].get("epochs"))
             lines += _rows(name, of_variant, "dice", experiment)
     # What a threshold learns hardly depends on the variant.
     trivial = once_a_seed(records)

@@ -70,6 +70,23 @@ def test_a_table_has_a_row_for_each_group_of_subjects_and_the_baseline():
     assert any("intensity only | 3 | obese | 0.400 (0.400 to 0.400)" in line for line in lines)
 
 
+def test_the_table_of_phantoms_counts_the_last_length_of_training_alone():
+    records = [
+        {
+            "variant": "17",
+            "seed": 0,
+            "epochs": epochs,
+            "cpu_seconds": 10,
+            "dice": {"lean": [value] * 3, "obese": [value] * 3},
+            "baseline": {"lean": [0.5] * 3, "obese": [0.4] * 3},
+        }
+        for epochs, value in ((59, 0.7), (236, 0.9))
+    ]
+    lines = phantom_body_composition.table("slices", records)
+    assert any("| 17 | 1 |" in line and "0.900" in line for line in lines)
+    assert not any("0.700" in line for line in lines)
+
+
 def test_the_table_of_real_ct_keeps_recipes_of_other_lengths_apart():
     shared = {
         "test": "ts3mm",

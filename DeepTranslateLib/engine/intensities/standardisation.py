@@ -1,4 +1,4 @@
-"""MR intensities on one scale: percentiles of the foreground brought to standard landmarks."""
+"""MR intensities on one scale: median or percentiles of the foreground become standard values."""
 
 from __future__ import annotations
 
