@@ -51,7 +51,7 @@ COUNTS = (165, 84, 42, 17, 10, 5)
 # For questions of order small images (4.4 mm, the same field of view) and a small network.
 COARSE = {"size": (112, 112), "spacing": (4.4, 4.4, 8.0)}
 LEVELS, CHANNELS = 4, 8
-STEPS = 1000
+STEPS = 4000
 # Adiposity and labelled slices of the demo's teachers, and of who chooses the epoch; then
 # the adiposity of the demo's unseen subjects.
 TEACHERS = (
