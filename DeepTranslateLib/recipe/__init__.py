@@ -4,7 +4,9 @@ A recipe is a JSON document and a tree of frozen dataclasses. A field that a rec
 the default written here; an unknown field or an impossible value is refused with its JSON path.
 """
 
+from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
 from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
+from DeepTranslateLib.recipe.direction import BACKWARD, DIRECTIONS, FORWARD, in_direction
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.files import builtin_recipes, read_recipe, write_recipe
 from DeepTranslateLib.recipe.images import Code, Input, Label, Target
@@ -28,13 +30,18 @@ from DeepTranslateLib.recipe.whole import (
 
 __all__ = [
     "AS_WRITTEN",
+    "BACKWARD",
+    "DIRECTIONS",
     "FORMAT_VERSION",
+    "FORWARD",
     "FROM_COHORT",
     "LABEL_LOSSES",
     "PLANES",
     "VOLUME_LOSSES",
+    "Adversarial",
     "Augmentation",
     "Code",
+    "Contrast",
     "Input",
     "Label",
     "LossTerm",
@@ -46,9 +53,11 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Sampling",
+    "Structure",
     "Target",
     "Training",
     "builtin_recipes",
+    "in_direction",
     "read_recipe",
     "recipe_from_json",
     "write_recipe",

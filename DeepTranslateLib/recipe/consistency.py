@@ -9,6 +9,7 @@ from DeepTranslateLib.recipe.intensities import check_standardisation
 from DeepTranslateLib.recipe.learning import (
     LABEL_LOSSES,
     LABEL_MONITORS,
+    PAIRED,
     VOLUME_LOSSES,
     VOLUME_MONITORS,
     Method,
@@ -26,6 +27,8 @@ def check_losses(method: Method, kind: str, path: str) -> None:
         kind: Of the target.
         path: Of the losses.
     """
+    if method.name == "cut":
+        return
     possible = LABEL_LOSSES if kind == "labels" else VOLUME_LOSSES
     for index, term in enumerate(method.losses):
         if term.name not in possible:
@@ -36,9 +39,11 @@ def check_losses(method: Method, kind: str, path: str) -> None:
             )
 
 
-def check_monitor(training: Training, kind: str, path: str) -> None:
-    """Refuse to compare epochs by what this kind of target does not have."""
+def check_monitor(training: Training, method: Method, kind: str, path: str) -> None:
+    """Refuse to compare epochs by what this kind of target, or learning, does not have."""
     possible = LABEL_MONITORS if kind == "labels" else VOLUME_MONITORS
+    if training.monitor == "histogram_distance" and method.name in PAIRED:
+        raise RecipeError(path, "pairs tell more than their histograms; use mae or another.")
     if training.monitor not in possible:
         raise RecipeError(
             path,

@@ -8,6 +8,8 @@ from DeepTranslateLib.recipe.error import RecipeError, increasing
 from DeepTranslateLib.recipe.intensities import STANDARDISATIONS, check_standardisation
 from DeepTranslateLib.schema import limits
 
+MODALITIES = ("CT", "MR", "PET", "US", "other")
+
 
 @dataclass(frozen=True)
 class Code:
@@ -40,7 +42,7 @@ class Input:
     """One image that the model reads."""
 
     name: str = "image"
-    modality: str = limits("other", choices=("CT", "MR", "PET", "US", "other"))
+    modality: str = limits("other", choices=MODALITIES)
     units: str = limits("", help="Unit of the voxel values, such as HU.")
 
 
@@ -61,6 +63,9 @@ class Target:
         help="Value of label maps that neither teaches nor counts.",
     )
     units: str = ""
+    modality: str = limits(
+        "other", choices=MODALITIES, help="Of a volume; what a model of both directions reads."
+    )
     range: tuple[float, float] | None = None
     standardisation: str = limits(
         "none",

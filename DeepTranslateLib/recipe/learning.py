@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.schema import limits
 
+METHODS = ("supervised", "pix2pix", "cyclegan", "unit", "cut", "context_gan")
+PAIRED = ("supervised", "pix2pix", "context_gan")
+
 LABEL_LOSSES = (
     "binary_cross_entropy",
     "cross_entropy",
@@ -30,8 +33,9 @@ VOLUME_LOSSES = (
 )
 
 # What epochs can be compared by.
-LABEL_MONITORS = ("loss", "dice", "sensitivity", "specificity", "fractional_area_difference")
-VOLUME_MONITORS = ("loss", "mae", "rmse", "psnr", "ssim", "ms_ssim")
+LAST = "last"
+LABEL_MONITORS = ("loss", LAST, "dice", "sensitivity", "specificity", "fractional_area_difference")
+VOLUME_MONITORS = ("loss", LAST, "mae", "rmse", "psnr", "ssim", "ms_ssim", "histogram_distance")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,16 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class Method:
-    """How the network learns.
+    """How the networks learn.
+
+    "supervised": one network, from pairs. "pix2pix": it has a discriminator of pairs (Isola et
+    al. 2017). "context_gan": the same in 3D patches, with a discriminator of patches (Nie et al.
+    2018). From images that are not paired: "cyclegan" (Zhu et al. 2017), "unit" (Liu et al. 2017)
+    and "cut" (Park et al. 2020).
+
+    With "cyclegan" and "unit" `loss` is what an image must be like that has gone to the other
+    side and back; "cut" has none. `auto_context` is how many further networks learn from the
+    input beside what the network before them made of it (Nie et al. 2018, III-D).
 
     `loss` is a name, or a list such as `[{"name": "mae"}, {"name": "gradient_difference",
     "weight": 0.5}]` whose weighted sum is the loss. `coarse_targets` are what the outputs of deep
@@ -55,7 +68,11 @@ class Method:
     the finest (Ye et al. 2021).
     """
 
-    name: str = limits("supervised", choices=("supervised",), help="From pairs of images.")
+    name: str = limits(
+        "supervised",
+        choices=METHODS,
+        help="From pairs of images the first two and the last; from unpaired ones the others.",
+    )
     loss: str | tuple[LossTerm, ...] = limits(
         "binary_cross_entropy",
         choices=(*LABEL_LOSSES, *VOLUME_LOSSES),
@@ -65,6 +82,9 @@ class Method:
         "averaged",
         choices=("averaged", "nearest", "full_size"),
         help="Of deep supervision: averages, nearest pixels (nnU-Net), or all (Ye et al. 2021).",
+    )
+    auto_context: int = limits(
+        0, minimum=0, maximum=4, help="Further stages that see the output of the one before."
     )
 
     @property
@@ -131,8 +151,8 @@ class Training:
     )
     monitor: str = limits(
         "loss",
-        choices=(*LABEL_MONITORS, *VOLUME_MONITORS[1:]),
-        help="What tells the best epoch at validation; mae and those after it are for volumes.",
+        choices=(*LABEL_MONITORS, *VOLUME_MONITORS[2:]),
+        help="What tells the best epoch; last: none does. From mae on for volumes.",
     )
     ema: float | None = limits(
         None, minimum=0, maximum=0.99999, help="Decay of the moving average of the weights."
@@ -154,7 +174,11 @@ class Training:
     seed: int = limits(0, minimum=0, maximum=2**31 - 1)
 
     def validate(self, path: str) -> None:
-        """Refuse a time for which nothing is frozen."""
+        """Refuse a time for which nothing is frozen, and waiting for what is always better."""
+        if self.monitor == LAST and self.patience is not None:
+            raise RecipeError(
+                f"{path}.patience", "the last epoch is always the best by 'last'; use null."
+            )
         if self.frozen == "none" and self.frozen_epochs is not None:
             raise RecipeError(
                 f"{path}.frozen_epochs", "nothing is frozen; use null, or set training.frozen."

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
 from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
 from DeepTranslateLib.recipe.consistency import (
     check_dimension,
@@ -20,6 +21,7 @@ from DeepTranslateLib.recipe.consistency import (
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.images import Input, Target
 from DeepTranslateLib.recipe.learning import Method, Optimizer, Training
+from DeepTranslateLib.recipe.methods import TWO_WAYS, UNPAIRED, check_method
 from DeepTranslateLib.recipe.network import WITH_ENCODER, Network
 from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
 from DeepTranslateLib.schema import SchemaError, from_json, limits, to_json
@@ -53,6 +55,9 @@ class Recipe:
     preprocessing: Preprocessing = Preprocessing()
     network: Network = Network()
     method: Method = Method()
+    adversarial: Adversarial = Adversarial()
+    structure: Structure = Structure()
+    contrast: Contrast = Contrast()
     optimizer: Optimizer = Optimizer()
     augmentation: Augmentation = Augmentation()
     noise: Noise = Noise()
@@ -77,6 +82,7 @@ class Recipe:
                 f"'{FROM_COHORT}'.",
             )
         kind, units = self.target.kind, self.inputs[0].units
+        check_method(self, path)
         check_losses(self.method, kind, f"{path}.method.loss")
         check_network(self.network, self.method, f"{path}.network")
         check_residual(self.network, self.target, units, f"{path}.network.residual")
@@ -87,7 +93,7 @@ class Recipe:
                 f"expected fewer than the {self.training.epochs} epochs of training, found "
                 f"{self.optimizer.warmup_epochs}.",
             )
-        check_monitor(self.training, kind, f"{path}.training.monitor")
+        check_monitor(self.training, self.method, kind, f"{path}.training.monitor")
         if self.training.frozen == "encoder" and self.network.name not in WITH_ENCODER:
             raise RecipeError(
                 f"{path}.training.frozen",
@@ -134,6 +140,16 @@ class Recipe:
                 "Give it to 'deeptranslate train', or write it with 'deeptranslate propose "
                 f"--recipe {self.name}'; in Python use DeepTranslateLib.configuration.configured.",
             )
+
+    @property
+    def is_unpaired(self) -> bool:
+        """It learns from images of two kinds that do not belong together."""
+        return self.method.name in UNPAIRED
+
+    @property
+    def is_two_way(self) -> bool:
+        """It learns the way from the target to the source, too."""
+        return self.method.name in TWO_WAYS
 
     @property
     def is_denoising(self) -> bool:

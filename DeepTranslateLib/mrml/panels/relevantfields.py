@@ -15,6 +15,7 @@ from DeepTranslateLib.recipe.learning import (
     VOLUME_LOSSES,
     VOLUME_MONITORS,
 )
+from DeepTranslateLib.recipe.methods import is_read
 from DeepTranslateLib.recipe.network import WITH_ENCODER
 
 Content = dict[str, Any]
@@ -45,6 +46,12 @@ def _hasSlices(content: Content) -> bool:
     return not _hasPatches(content)
 
 
+def _isFlipped(content: Content) -> bool:
+    augmentation = content["augmentation"]
+    flips = ["flip_left_right", "flip_up_down"] + ["flip_slices"] * _hasPatches(content)
+    return augmentation["probability"] > 0 and any(augmentation[flip] > 0 for flip in flips)
+
+
 def _is(part: str, field: str, *values: Any) -> Callable[[Content], bool]:
     return lambda content: content[part][field] in values
 
@@ -69,6 +76,7 @@ _MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
     ("sampling", "foreground_share"): _hasPatches,
     ("sampling", "patches_per_epoch"): _hasPatches,
     ("sampling", "overlap"): _hasPatches,
+    ("sampling", "mirror"): _isFlipped,
     ("preprocessing", "slice_spacing"): _hasPatches,
     ("preprocessing", "body_crop"): _readsHounsfield,
     ("preprocessing", "body_margin"): lambda content: (
@@ -99,6 +107,8 @@ def hasMeaning(place: Place, content: Content) -> bool:
         place: Keys and indices that lead to it in the recipe's JSON.
         content: That JSON, with every field there; values may be impossible.
     """
+    if len(place) == 2 and not is_read(content["method"]["name"], str(place[0]), str(place[1])):
+        return False
     return _MEANINGFUL.get(place, lambda content: True)(content)
 
 

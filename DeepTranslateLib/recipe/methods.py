@@ -1,0 +1,150 @@
+"""The ways to train: which parts of a recipe each reads, and what each asks of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
+from DeepTranslateLib.recipe.error import RecipeError
+from DeepTranslateLib.recipe.learning import METHODS, Method
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.recipe.whole import Recipe
+
+UNPAIRED = ("cyclegan", "unit", "cut")
+TWO_WAYS = ("cyclegan", "unit")
+
+_DISCRIMINATOR = (
+    "discriminator_channels",
+    "discriminator_layers",
+    "discriminator_norm",
+    "spectral_norm",
+)
+_GAME = (
+    "objective",
+    "weight",
+    "gradient_penalty",
+    "discriminator_rate",
+    "discriminator_warmup_epochs",
+    "generator_steps",
+    "label_jitter",
+    "pool",
+)
+_FEATURES = ("perceptual_weight", "features", "features_sha256", "features_level")
+# Fields of these parts that a method reads; the others must be left as they are.
+_READ: dict[str, dict[str, tuple[str, ...]]] = {
+    "supervised": {"method": ("loss", "coarse_targets")},
+    "pix2pix": {
+        "method": ("loss",),
+        "adversarial": (*_GAME, *_DISCRIMINATOR, "mispair_weight"),
+        "structure": _FEATURES,
+    },
+    "cyclegan": {
+        "method": ("loss",),
+        "adversarial": (*_GAME, *_DISCRIMINATOR, "identity_weight"),
+        "structure": tuple(field.name for field in dataclasses.fields(Structure)),
+    },
+    "unit": {"method": ("loss",), "adversarial": (*_GAME, *_DISCRIMINATOR, "kl_weight")},
+    "cut": {
+        "adversarial": (*_GAME, *_DISCRIMINATOR, "identity_weight"),
+        "contrast": tuple(field.name for field in dataclasses.fields(Contrast)),
+    },
+    "context_gan": {"method": ("loss", "auto_context"), "adversarial": _GAME},
+}
+_PARTS: dict[str, type[Any]] = {
+    "method": Method,
+    "adversarial": Adversarial,
+    "structure": Structure,
+    "contrast": Contrast,
+}
+
+
+def is_read(method: str, part: str, field: str) -> bool:
+    """Whether a method reads a field of a recipe's part; of other parts any reads all.
+
+    Args:
+        method: One of `METHODS`.
+        part: Such as "adversarial".
+        field: Such as "pool".
+    """
+    if part not in _PARTS or (part, field) == ("method", "name"):
+        return True
+    return field in _READ[method].get(part, ())
+
+
+def check_method(recipe: Recipe, path: str) -> None:
+    """Refuse what the recipe's method does not read, or cannot learn.
+
+    Args:
+        recipe: Whole.
+        path: Of the recipe.
+    """
+    name = recipe.method.name
+    for part, cls in _PARTS.items():
+        values = getattr(recipe, part)
+        for field in dataclasses.fields(cls):
+            changed = getattr(values, field.name) != field.default
+            if changed and not is_read(name, part, field.name):
+                readers = [other for other in METHODS if is_read(other, part, field.name)]
+                raise RecipeError(
+                    f"{path}.{part}.{field.name}",
+                    f"the method '{name}' does not read it; leave it out, or use "
+                    f"{' or '.join(readers)}.",
+                )
+    network = recipe.network.name
+    if (network == "unit") != (name == "unit"):
+        raise RecipeError(
+            f"{path}.network.name",
+            f"the method 'unit' and the network 'unit' belong together, found '{name}' and "
+            f"'{network}'.",
+        )
+    if name == "supervised":
+        return
+    if recipe.target.kind != "volume":
+        raise RecipeError(
+            f"{path}.method.name", f"'{name}' makes volumes; use 'supervised' for labels."
+        )
+    if recipe.network.deep_supervision:
+        raise RecipeError(
+            f"{path}.network.deep_supervision", f"'{name}' judges the finest output alone; false."
+        )
+    if name == "cut" and network != "resnet":
+        raise RecipeError(
+            f"{path}.network.name",
+            f"'cut' compares features within a 'resnet', found '{network}'.",
+        )
+    if name == "context_gan" and recipe.network.dimension != 3:
+        raise RecipeError(
+            f"{path}.network.dimension", "'context_gan' learns from patches: 3, and sampling.patch."
+        )
+    if recipe.noise.is_added:
+        raise RecipeError(f"{path}.noise.kind", f"'{name}' takes images as they are; use 'none'.")
+    if name in UNPAIRED:
+        _check_unpaired(recipe, path)
+
+
+def _check_unpaired(recipe: Recipe, path: str) -> None:
+    name = recipe.method.name
+    if recipe.sampling.context or recipe.sampling.fusion:
+        field = "context" if recipe.sampling.context else "fusion"
+        raise RecipeError(
+            f"{path}.sampling.{field}",
+            f"'{name}' sends slices both ways, one by one; set {field} to its default.",
+        )
+    if recipe.preprocessing.window is None:
+        raise RecipeError(
+            f"{path}.preprocessing.window",
+            f"'{name}' needs one, since it makes images of the input's kind, too.",
+        )
+    if recipe.training.monitor not in ("last", "histogram_distance"):
+        raise RecipeError(
+            f"{path}.training.monitor",
+            f"without pairs nothing tells how good an epoch is by '{recipe.training.monitor}'; "
+            "use 'last', or 'histogram_distance'.",
+        )
+    air = recipe.structure.air_weight
+    if air and not (recipe.inputs[0].units == recipe.target.units == "HU"):
+        raise RecipeError(
+            f"{path}.structure.air_weight", "air has a known value in HU alone, on both sides."
+        )
