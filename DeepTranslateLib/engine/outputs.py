@@ -61,7 +61,7 @@ def shares(recipe: Recipe, output: Tensor) -> Tensor:
     """Of outputs (N, C, H, W) what several may be averaged in: probabilities, or values."""
     if recipe.target.kind == "volume":
         return output
-    if _excludes(recipe):
+    if excludes(recipe):
         return with_background_logit(output).softmax(dim=1)[:, 1:]
     return output.sigmoid()
 
@@ -74,10 +74,10 @@ def fused(recipe: Recipe, mean: Tensor) -> Tensor:
     """
     if recipe.target.kind == "volume":
         return finished(recipe, mean)
-    least = 1 - mean.sum(dim=1, keepdim=True) if _excludes(recipe) else 0.5
+    least = 1 - mean.sum(dim=1, keepdim=True) if excludes(recipe) else 0.5
     return channels_of(mean - least)
 
 
-def _excludes(recipe: Recipe) -> bool:
+def excludes(recipe: Recipe) -> bool:
     """The network has learnt that a pixel has one label or none."""
     return any(term.name in EXCLUSIVE for term in recipe.method.losses)

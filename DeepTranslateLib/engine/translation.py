@@ -20,6 +20,7 @@ from DeepTranslateLib.engine.device import (
     without_denormals,
 )
 from DeepTranslateLib.engine.memory import refuse_above, resident_memory
+from DeepTranslateLib.engine.mirroring import mirrored_mean
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.outputs import (
     channels_of,
@@ -254,9 +255,11 @@ class Translator:
         return self._output(windows).cpu()
 
     def _output(self, images: Tensor) -> Tensor:
-        """What the network makes of images, fp32, on its device."""
+        """What the network makes of images and their mirrored copies, fp32, on its device."""
         images = images.to(self._device)
         # Half precision has 8 bits (bf16): enough to choose a label, and steps of 16 HU of 4000.
         exact = self.recipe.target.kind == "volume"
         with full_precision() if exact else autocast(self._device):
-            return self._network(images)[0].float()
+            return mirrored_mean(
+                lambda copies: self._network(copies)[0].float(), images, self.recipe
+            )

@@ -26,6 +26,9 @@ class Sampling:
     With `fusion` slices of all three planes teach, as many of each, and a volume is translated in
     all three: the mean of the labels' probabilities, or of the values, counts. `plane` is then the
     one that labelled slices are counted along and validation looks at.
+
+    With `mirror` a volume is translated as it is and mirrored, along each axis that augmentation
+    flips and along all together; the mean counts, mirrored back, as with `fusion`.
     """
 
     plane: str = limits("axial", choices=tuple(PLANES))
@@ -62,6 +65,11 @@ class Sampling:
         minimum=0,
         maximum=0.9,
         help="Of neighbouring patches when a volume is translated, as a part of their size.",
+    )
+
+    mirror: bool = limits(
+        False,
+        help="Translate mirrored copies, too, along the axes augmentation flips; the mean counts.",
     )
 
     def validate(self, path: str) -> None:

@@ -60,6 +60,12 @@ def isShown(recipes, *place):
             ],
         ),
         (
+            "ct-body-composition",
+            {"augmentation": {"flip_left_right": 0, "flip_up_down": 0}},
+            [("sampling", "fusion"), ("augmentation", "flip_up_down")],
+            [("sampling", "mirror"), ("augmentation", "flip_slices")],
+        ),
+        (
             "ct-denoise",
             {},
             [("noise", "level"), ("network", "residual"), ("target", "range")],
@@ -86,6 +92,7 @@ def isShown(recipes, *place):
             },
             [
                 ("sampling", "overlap"),
+                ("sampling", "mirror"),
                 ("preprocessing", "slice_spacing"),
                 ("augmentation", "tilt"),
                 ("optimizer", "momentum"),

@@ -42,6 +42,7 @@ _TITLES = {
     "standardisation": "Standard scale",
     "bias_correction": "Correct bias of MR coils",
     "fusion": "Three planes as one",
+    "mirror": "Mean of mirrored copies",
     "patch": "Patch (slices, rows, columns)",
     "foreground_share": "Patches on labels, share",
     "overlap": "Overlap of patches",
