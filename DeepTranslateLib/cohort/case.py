@@ -15,6 +15,7 @@ from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import image_name, read_image
 
 PARTS = ("training", "validation", "test")
+SOURCE, TARGET = DOMAINS = ("source", "target")
 # More slices than any scanner makes; keeps a mistyped range from filling the memory.
 _MAXIMUM_SLICES = 100_000
 _NORMALS = {"axial": "SI", "coronal": "AP", "sagittal": "RL"}
@@ -37,9 +38,14 @@ class Case:
         split: "training", "validation", "test", or None to leave it to `split_cohort`.
         mask: Volume on the image's grid; only voxels where it is not 0 teach and are measured.
             None: all do.
+        domain: For learning without pairs: "source" for what a recipe's `inputs` describe,
+            "target" for what its `target` describes. None: the case is a pair. A case with a
+            domain may name a target, too, in the other domain: it never teaches, and is the truth
+            that held-out cases are measured by.
 
     Raises:
-        CohortError: A subject without a name, an unknown split, or an empty list of slices.
+        CohortError: A subject without a name, an unknown split or domain, or an empty list of
+            slices.
     """
 
     subject: str
@@ -48,6 +54,7 @@ class Case:
     slices: tuple[int, ...] | None = None
     split: str | None = None
     mask: Path | Image | None = None
+    domain: str | None = None
 
     def __post_init__(self) -> None:
         """Validate, and make paths and slices what the annotations say."""
@@ -57,6 +64,11 @@ class Case:
             raise CohortError(
                 f"The split of subject {self.subject} is {self.split!r}; possible are "
                 f"{', '.join(PARTS)}, or nothing."
+            )
+        if self.domain is not None and self.domain not in DOMAINS:
+            raise CohortError(
+                f"The domain of subject {self.subject} is {self.domain!r}; possible are "
+                f"{' and '.join(DOMAINS)}, or nothing where image and target are a pair."
             )
         for field in ("image", "target", "mask"):
             if isinstance(getattr(self, field), str):

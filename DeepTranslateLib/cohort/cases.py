@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from DeepTranslateLib.cohort.case import Case, CohortError
+from DeepTranslateLib.cohort.case import DOMAINS, Case, CohortError
 from DeepTranslateLib.cohort.files import read_cases
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import image_name
@@ -18,7 +18,7 @@ class Cohort:
     """Cases that a model learns from or is held against.
 
     Args:
-        cases: At least one.
+        cases: At least one. For learning without pairs each has a domain.
         source: Where they come from, for messages.
 
     Raises:
@@ -45,6 +45,30 @@ class Cohort:
         tested = {case.subject for case in self.cases if case.split == "test"}
         return tuple(case for case in self.cases if case.subject not in tested)
 
+    @property
+    def has_domains(self) -> bool:
+        """Whether any case says which domain it is of, as cohorts for learning without pairs do."""
+        return any(case.domain is not None for case in self.cases)
+
+    def of_domain(self, domain: str) -> Cohort:
+        """The cases of one domain.
+
+        Args:
+            domain: "source" or "target".
+
+        Raises:
+            CohortError: There are none, or no such domain.
+        """
+        if domain not in DOMAINS:
+            raise CohortError(f"There is no domain {domain!r}. Give {' or '.join(DOMAINS)}.")
+        cases = tuple(case for case in self.cases if case.domain == domain)
+        if not cases:
+            raise CohortError(
+                f"{self.source} holds no case of the {domain} domain. Add some, or name the "
+                "domain of those that are there."
+            )
+        return Cohort(cases, self.source)
+
     def with_clean_targets(self) -> Cohort:
         """The cohort where a case without a target has its own image as one, as for denoising."""
         cases = (
@@ -55,7 +79,7 @@ class Cohort:
 
 
 def read_cohort(path: str | Path) -> Cohort:
-    """Read a cohort: a CSV, a folder of subject folders, or an nnU-Net data set.
+    """Read a cohort: a CSV, a folder of subject or domain folders, or an nnU-Net data set.
 
     Images are not opened; `check.check_cohort` does that.
 
@@ -76,6 +100,7 @@ def cohort_from_lists(
     slices: Sequence[Iterable[int] | None] | None = None,
     splits: Sequence[str | None] | None = None,
     masks: Sequence[Path | str | Image | None] | None = None,
+    domains: Sequence[str | None] | None = None,
 ) -> Cohort:
     """Make a cohort of lists of the same length, for callers in Python.
 
@@ -87,6 +112,8 @@ def cohort_from_lists(
         slices: Labelled slices of each, None where all are.
         splits: "training", "validation", "test" or None for each.
         masks: What counts in each, None where all voxels do.
+        domains: "source" or "target" for each, for learning without pairs; then `targets` may be
+            None.
 
     Raises:
         CohortError: The lists do not fit together.
@@ -97,6 +124,7 @@ def cohort_from_lists(
         "slices": slices,
         "splits": splits,
         "masks": masks,
+        "domains": domains,
     }
     for name, values in lists.items():
         if values is not None and len(values) != len(images):
@@ -112,6 +140,7 @@ def cohort_from_lists(
         slices if slices is not None else nothing,
         splits if splits is not None else nothing,
         masks if masks is not None else nothing,
+        domains if domains is not None else nothing,
         strict=True,
     )
     cases = tuple(
@@ -122,8 +151,9 @@ def cohort_from_lists(
             None if chosen is None else tuple(chosen),
             part,
             mask if mask is None or isinstance(mask, Image) else Path(mask),
+            domain,
         )
-        for image, target, subject, chosen, part, mask in rows
+        for image, target, subject, chosen, part, mask, domain in rows
     )
     return Cohort(cases, "the lists of images")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from DeepTranslateLib.cohort.case import Case, stack_axis
+from DeepTranslateLib.cohort.case import DOMAINS, Case, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
+from DeepTranslateLib.cohort.domaincheck import check_domain, check_domains, units_of
 from DeepTranslateLib.cohort.fault import Fault, faults_table, listed
 from DeepTranslateLib.cohort.gridcheck import check_mask, grid_fault
 from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
@@ -29,7 +30,8 @@ def check_cohort(
     """Read each case once and return all that is wrong with the cohort, by case.
 
     A file that cannot be read is a fault, not an exception. Of label maps only the labelled
-    slices count. One case at a time is in memory.
+    slices count. Where the recipe learns without pairs, each image is checked as one of its
+    domain. One case at a time is in memory.
 
     Args:
         cohort: The cases.
@@ -38,7 +40,7 @@ def check_cohort(
     """
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
-    faults = list(_named_twice(cohort))
+    faults = [*_named_twice(cohort), *check_domains(cohort, recipe)]
     seen = _Seen()
     for done, case in enumerate(cohort.cases, start=1):
         faults.extend(_check_case(case, recipe, seen))
@@ -53,12 +55,19 @@ class _Seen:
         self._images: dict[object, str] = {}
         self._targets: dict[object, str] = {}
 
-    def image(self, case: Case, image: Image | None) -> str | None:
-        """Subject that had this image before, by its path or its voxels."""
+    def image(self, case: Case, image: Image | None) -> tuple[str | None, str | None]:
+        """Subjects that had this image before, by its path or its voxels.
+
+        Returns:
+            The first of the same domain, and the first of the other.
+        """
         keys: list[object] = [] if image is None else [_digest(image)]
         if isinstance(case.image, Path):
             keys.append(case.image.absolute())
-        return self._first(self._images, keys, case.subject)
+        mine = [(case.domain, key) for key in keys]
+        others = [(domain, key) for domain in DOMAINS if domain != case.domain for key in keys]
+        elsewhere = next((self._images[key] for key in others if key in self._images), None)
+        return self._first(self._images, mine, case.subject), elsewhere
 
     def target(self, case: Case) -> str | None:
         """Another subject that had this target before, by its path."""
@@ -105,7 +114,7 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
     image, fault = _read(case, "image")
     if fault is not None:
         yield fault
-    before = seen.image(case, image)
+    before, elsewhere = seen.image(case, image)
     if before is not None:
         yield Fault(
             case.subject,
@@ -113,6 +122,14 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
             "error",
             f"The image {case.name} is in the cohort before, for subject {before}.",
             "Keep one of the two cases; its list of slices can name all that are labelled.",
+        )
+    if elsewhere is not None and case.domain is not None:
+        yield Fault(
+            case.subject,
+            "duplicate_in_both_domains",
+            "warning",
+            f"The image {case.name} is in the other domain, too, for subject {elsewhere}.",
+            "Keep it in the domain that it is of: what is in both teaches to change nothing.",
         )
     before = seen.target(case)
     if before is not None:
@@ -123,7 +140,10 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
             f"The labels or target {_name(case.target)} belong to subject {before}, too.",
             "Give each subject its own, or the same subject to both cases.",
         )
-    if case.target is None:
+    of_domain = check_domain(case, recipe)
+    if of_domain is not None:
+        yield of_domain
+    elif case.target is None and not recipe.is_unpaired:
         tested = case.split == "test"
         yield Fault(
             case.subject,
@@ -136,7 +156,7 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
     if fault is not None:
         yield fault
     if image is not None:
-        yield from _check_values(case.subject, "image", image, recipe.inputs[0].units)
+        yield from _check_values(case.subject, "image", image, units_of(case, recipe)[0])
         yield from _check_slices(case, image, recipe)
         yield from check_patch(case.subject, image, recipe)
     if image is not None and target is not None:
@@ -213,7 +233,7 @@ def _check_target(case: Case, image: Image, target: Image, recipe: Recipe) -> It
         yield elsewhere
         return
     if recipe.target.kind == "volume":
-        yield from _check_values(case.subject, "target", target, recipe.target.units)
+        yield from _check_values(case.subject, "target", target, units_of(case, recipe)[1])
         return
     axis = stack_axis(image, recipe.sampling.plane)
     yield from check_labels(case, np.moveaxis(target.voxels, axis, 0), recipe)

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from DeepTranslateLib.cohort.case import slices_to_text
 
+# Stands for the subject of a fault that is nobody's alone.
+WHOLE_COHORT = "all"
+
 
 @dataclass(frozen=True)
 class Fault:
     """Something in a cohort that a person should look at.
 
     Args:
-        subject: Whose case it is.
+        subject: Whose case it is; `WHOLE_COHORT` if nobody's alone.
         kind: Stable identifier, such as "geometry_mismatch".
         severity: "error" (would teach something wrong; training refuses it) or "warning".
         found: What is there, as a sentence.

@@ -1,4 +1,4 @@
-"""Cohorts on disk: a CSV, a folder of subject folders, or an nnU-Net data set."""
+"""Cohorts on disk: a CSV, a folder of subject or domain folders, or an nnU-Net data set."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from DeepTranslateLib.cohort.case import Case, CohortError, slices_from_text
+from DeepTranslateLib.cohort.case import DOMAINS, Case, CohortError, slices_from_text
 from DeepTranslateLib.image.dicom import is_dicom_file
 from DeepTranslateLib.image.files import image_name, is_image_file
 from DeepTranslateLib.schema import SchemaError, read_json
 
 # Those that DeepTranslate writes, and all that it reads.
 COLUMNS = ("subject", "image", "labels", "slices", "split")
-_READ_COLUMNS = (*COLUMNS, "mask")
+_READ_COLUMNS = (*COLUMNS, "mask", "domain")
 LABEL_WORDS = ("label", "seg", "mask", "tissue", "target")
 _IMAGE_NAMES = ("image", "ct", "volume")
 _LABEL_NAMES = ("labels", "label", "target")
@@ -28,7 +28,8 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
     """Return the cases that a CSV or a folder describes; images are not opened.
 
     Args:
-        path: A CSV; a folder with one folder a subject; or an nnU-Net data set (`imagesTr`).
+        path: A CSV; a folder with one folder a subject; one with the folders `source` and
+            `target`, for learning without pairs; or an nnU-Net data set (`imagesTr`).
 
     Raises:
         CohortError: There is nothing like this, or it does not say which files belong together.
@@ -36,7 +37,12 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
     """
     path = Path(path)
     if path.is_dir():
-        cases = _read_nnunet(path) if (path / "imagesTr").is_dir() else _read_folder(path)
+        if (path / "imagesTr").is_dir():
+            cases = _read_nnunet(path)
+        elif {entry.name for entry in _visible(path) if entry.is_dir()} == set(DOMAINS):
+            cases = [case for domain in DOMAINS for case in _read_domain(path / domain)]
+        else:
+            cases = _read_folder(path)
     elif not path.exists():
         raise CohortError(f"{path} does not exist. Give a CSV or a folder of subjects.")
     elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
@@ -77,6 +83,7 @@ def _read_csv(path: Path) -> list[Case]:
                     slices=slices_from_text(row_of["slices"]) if row_of.get("slices") else None,
                     split=row_of.get("split", "").lower() or None,
                     mask=_located(path.parent, row_of["mask"]) if row_of.get("mask") else None,
+                    domain=row_of.get("domain", "").lower() or None,
                 )
             )
         except CohortError as error:
@@ -126,7 +133,8 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
                 f"{path}, row 1: {what} column{'s' * (len(columns) > 1)} "
                 f"{', '.join(repr(name) for name in columns[:_LISTED])}. The columns are "
                 f"{', '.join(COLUMNS[:3])} and, where needed, {', '.join(_READ_COLUMNS[3:])}; "
-                "'target' may stand for 'labels', and denoising needs neither."
+                "'target' may stand for 'labels'; denoising and a cohort with the column domain "
+                "need neither."
             )
     return names
 
@@ -169,6 +177,25 @@ def _read_folder(folder: Path) -> list[Case]:
     return cases
 
 
+def _read_domain(folder: Path) -> list[Case]:
+    """Each image file or DICOM folder in it, of the subject that it is named after."""
+    cases, others = [], []
+    for entry in _visible(folder):
+        if _holds_dicom(entry) if entry.is_dir() else is_image_file(entry):
+            cases.append(Case(image_name(entry), entry, None, domain=folder.name))
+        elif entry.is_dir():
+            others.append(entry)
+    loose = [entry for entry in _visible(folder) if entry.is_file() and is_dicom_file(entry)]
+    if not cases or others or loose:
+        found = _names(others or loose or _visible(folder))
+        raise CohortError(
+            f"In {folder}, expected image files and folders of DICOM files, each named after its "
+            f"subject; found {found}. Give each DICOM series a folder of its own, or list the "
+            "files in a CSV with the columns subject, image, domain."
+        )
+    return cases
+
+
 def _candidates(subject: Path) -> tuple[list[Path], list[Path]]:
     """Images and label maps in a subject's folder; a DICOM folder counts as one image."""
     images: list[Path] = []
@@ -176,10 +203,7 @@ def _candidates(subject: Path) -> tuple[list[Path], list[Path]]:
     loose_dicom = False
     for entry in _visible(subject):
         if entry.is_dir():
-            usable = any(
-                path.is_file() and not path.name.startswith(".") and is_dicom_file(path)
-                for path in entry.rglob("*")
-            )
+            usable = _holds_dicom(entry)
         else:
             dicom = is_dicom_file(entry)
             loose_dicom |= dicom
@@ -190,6 +214,13 @@ def _candidates(subject: Path) -> tuple[list[Path], list[Path]]:
     if loose_dicom:
         images.append(subject)
     return images, labels
+
+
+def _holds_dicom(folder: Path) -> bool:
+    return any(
+        path.is_file() and not path.name.startswith(".") and is_dicom_file(path)
+        for path in folder.rglob("*")
+    )
 
 
 def _only(candidates: list[Path], names: Sequence[str]) -> Path | None:

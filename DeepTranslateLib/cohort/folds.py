@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from DeepTranslateLib.cohort.case import Case, CohortError, labelled_slices, stack_axis
+from DeepTranslateLib.cohort.case import DOMAINS, Case, CohortError, labelled_slices, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
+from DeepTranslateLib.cohort.domains import dealt_to_folds, domains_of, subjects_of
 from DeepTranslateLib.recipe import Recipe
 
 _Slice = tuple[Case, int]
@@ -38,7 +39,8 @@ def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]
 
     Subjects named "test" are kept for another day; the names "training" and "validation" are set
     aside, since each subject has its turn. The same subjects and seed give the same folds,
-    whatever the order of the cases.
+    whatever the order of the cases. Of a cohort with domains each fold holds out subjects of
+    both.
 
     Args:
         cohort: The cases.
@@ -46,7 +48,8 @@ def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]
         seed: Which subjects come together.
 
     Raises:
-        CohortError: There are fewer subjects than folds, or folds than two.
+        CohortError: There are fewer subjects, or of either domain fewer, than folds, or folds than
+            two.
     """
     cases = [dataclasses.replace(case, split=None) for case in sorted(cohort.learning, key=_place)]
     subjects = sorted({case.subject for case in cases})
@@ -63,13 +66,35 @@ def subject_folds(cohort: Cohort, folds: int, seed: int = 0) -> tuple[Fold, ...]
             )
         )
     drawn = [subjects[place] for place in np.random.default_rng(seed).permutation(len(subjects))]
+    if cohort.has_domains:
+        domains = domains_of(cases, cohort.source)
+        _refuse_few(domains, folds, cohort.source)
+        dealt = dealt_to_folds(domains, drawn, folds)
+    else:
+        dealt = [drawn[number::folds] for number in range(folds)]
     divided = []
     for number in range(folds):
-        held_out = tuple(sorted(drawn[number::folds]))
+        held_out = tuple(sorted(dealt[number]))
         learning = tuple(case for case in cases if case.subject not in held_out)
         testing = tuple(case for case in cases if case.subject in held_out)
         divided.append(Fold(number + 1, held_out, Cohort(learning, cohort.source), testing))
     return tuple(divided)
+
+
+def _refuse_few(domains: Mapping[str, Collection[str]], folds: int, source: str) -> None:
+    counts = {domain: len(subjects_of(domain, domains)) for domain in DOMAINS}
+    least = min(counts.values())
+    if folds > least:
+        raise CohortError(
+            f"{folds} folds are impossible: {source} has "
+            f"{' and '.join(f'{n} of the {domain} domain' for domain, n in counts.items())}, and "
+            "each fold holds out at least one subject of each. "
+            + (
+                f"Give 2 to {least} folds."
+                if least > 1
+                else "Add subjects; two of each are the least."
+            )
+        )
 
 
 def with_fewer_slices(cohort: Cohort, count: int, recipe: Recipe, seed: int = 0) -> Cohort:
@@ -86,9 +111,14 @@ def with_fewer_slices(cohort: Cohort, count: int, recipe: Recipe, seed: int = 0)
         seed: Which slices are drawn.
 
     Raises:
-        CohortError: The cohort has fewer slices, or fewer than two are asked for.
+        CohortError: The cohort has fewer slices, or domains, or fewer than two are asked for.
         ImageError: An image cannot be read.
     """
+    if cohort.has_domains:
+        raise CohortError(
+            f"{cohort.source} has domains, of which no slices are labelled. Leave the numbers of "
+            "slices out, or name the slices to learn from in the CSV."
+        )
     order = _slices_in_turn(cohort, recipe, np.random.default_rng(seed))
     if not 2 <= count <= len(order):
         raise CohortError(

@@ -30,10 +30,16 @@ def measure_cohort(cohort: Cohort) -> Fingerprint:
     """Read each case once and measure; one case at a time is in memory.
 
     Raises:
-        CohortError: Cases lack targets, targets are partly labels and partly volumes, or targets
-            or masks do not lie on their image's grid.
+        CohortError: Cases have domains or lack targets, targets are partly labels and partly
+            volumes, or targets or masks do not lie on their image's grid.
         ImageError: A file cannot be read, or holds voxels that are no numbers.
     """
+    if cohort.has_domains:
+        raise CohortError(
+            f"{cohort.source} has domains, and recipes are proposed for pairs only. Begin with a "
+            "built-in recipe that learns without pairs, and give it the window and the range of "
+            "your images."
+        )
     cases = list(cohort.learning)
     if not cases:
         raise CohortError(f"{cohort.source} has no case to learn from: all are named test.")

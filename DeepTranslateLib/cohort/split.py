@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from DeepTranslateLib.cohort.case import PARTS, Case, CohortError, labelled_slices
+from DeepTranslateLib.cohort.case import DOMAINS, PARTS, Case, CohortError, labelled_slices
 from DeepTranslateLib.cohort.cases import Cohort
+from DeepTranslateLib.cohort.domains import (
+    SUBJECTS_TO_SPLIT,
+    domains_of,
+    drawn_from_domains,
+    subjects_of,
+)
 from DeepTranslateLib.image import Image
-
-# Below this number of subjects, holding one out would cost too much of what there is to learn.
-_SUBJECTS_TO_SPLIT = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Split:
                     if isinstance(selection.case.image, Path)
                     else "in memory",
                     **_mask_entry(selection.case),
+                    **_domain_entry(selection.case),
                     "slices": None if selection.slices is None else list(selection.slices),
                 }
                 for selection in getattr(self, part)
@@ -61,6 +65,10 @@ def split_cohort(
     subjects that are not for the test is held out; those named "training" only if there are no
     others. With fewer than three subjects, labelled slices are held out instead.
 
+    Of a cohort with domains, training and validation both hold cases of both: a fraction of each
+    domain's subjects is held out, or, of a domain with fewer than three, of its slices. Nobody
+    teaches in one domain and validates in the other, but for such slices.
+
     The same subjects and seed give the same split, whatever the order of the cases.
 
     Args:
@@ -70,7 +78,8 @@ def split_cohort(
         plane: The recipe's plane, along which slices are counted.
 
     Raises:
-        CohortError: A subject is named in two parts, or nothing is left to train on.
+        CohortError: A subject is named in two parts, nothing is left to train on, or training or
+            validation lacks a domain.
         ImageError: Slices must be counted and the image, or a mask, cannot be read.
     """
     if not 0 < fraction < 1:
@@ -80,11 +89,13 @@ def split_cohort(
     cases = sorted(cohort.cases, key=_place)
     test = tuple(_select(case, plane) for case in cases if parts[case.subject] == "test")
     learning = [case for case in cases if parts[case.subject] != "test"]
+    if cohort.has_domains:
+        return _split_domains(learning, test, parts, cohort.source, fraction, seed, plane)
     subjects = sorted({case.subject for case in learning})
     if "validation" in parts.values():
         held_out = {subject for subject in subjects if parts[subject] == "validation"}
         note = f"Training and validation are as named in {cohort.source}."
-    elif len(subjects) >= _SUBJECTS_TO_SPLIT:
+    elif len(subjects) >= SUBJECTS_TO_SPLIT:
         held_out = _drawn(subjects, parts, fraction, seed)
         note = (
             f"{len(held_out)} of {len(subjects)} subjects are held out for validation: "
@@ -100,6 +111,70 @@ def split_cohort(
         )
     validation = tuple(_select(case, plane) for case in learning if case.subject in held_out)
     return Split(training, validation, test, note)
+
+
+def _split_domains(
+    cases: Sequence[Case],
+    test: tuple[Selection, ...],
+    parts: dict[str, str | None],
+    source: str,
+    fraction: float,
+    seed: int,
+    plane: str,
+) -> Split:
+    domains = domains_of(cases, source)
+    if "validation" in parts.values():
+        held_out = {subject for subject in domains if parts[subject] == "validation"}
+        for domain in DOMAINS:
+            _refuse_one_sided(subjects_of(domain, domains), held_out, domain, source)
+        whole: tuple[str, ...] = DOMAINS
+        notes = [f"Training and validation are as named in {source}."]
+    else:
+        unnamed = {subject for subject in domains if parts[subject] is None}
+        held_out = drawn_from_domains(domains, unnamed, fraction, seed)
+        subjects = {domain: subjects_of(domain, domains) for domain in DOMAINS}
+        whole = tuple(d for d in DOMAINS if len(subjects[d]) >= SUBJECTS_TO_SPLIT)
+        notes = [_drawn_note(subjects[domain], held_out, domain) for domain in whole]
+    by_subject = [case for case in cases if case.domain in whole]
+    training = [_select(case, plane) for case in by_subject if case.subject not in held_out]
+    validation = [_select(case, plane) for case in by_subject if case.subject in held_out]
+    for domain in DOMAINS:
+        if domain in whole:
+            continue
+        own = [case for case in cases if case.domain == domain]
+        try:
+            some = _split_slices(own, (), len({c.subject for c in own}), fraction, plane)
+        except CohortError as error:
+            raise CohortError(f"In the {domain} domain: {error}") from None
+        training.extend(some.training)
+        validation.extend(some.validation)
+        notes.append(f"In the {domain} domain: {some.note}")
+    return Split(tuple(training), tuple(validation), test, " ".join(notes))
+
+
+def _drawn_note(subjects: Sequence[str], held_out: set[str], domain: str) -> str:
+    own = sorted(held_out.intersection(subjects))
+    return (
+        f"{len(own)} of {len(subjects)} subjects of the {domain} domain are held out for "
+        f"validation: {', '.join(own)}."
+    )
+
+
+def _refuse_one_sided(
+    subjects: Sequence[str], held_out: set[str], domain: str, source: str
+) -> None:
+    """Refuse a domain of which all subjects, or none, are named "validation"."""
+    own = held_out.intersection(subjects)
+    if not own or len(own) == len(subjects):
+        raise CohortError(
+            f"{source} names {'no' if not own else 'every'} subject of the {domain} domain "
+            "validation; training and validation both need both domains. Name "
+            f"{'some of it' if not own else 'some training'}, or no validation at all."
+        )
+
+
+def _domain_entry(case: Case) -> dict[str, str]:
+    return {} if case.domain is None else {"domain": case.domain}
 
 
 def _mask_entry(case: Case) -> dict[str, str]:
@@ -122,8 +197,9 @@ def _named_parts(cohort: Cohort) -> dict[str, str | None]:
     return parts
 
 
-def _place(case: Case) -> tuple[str, str]:
-    return case.subject, "" if isinstance(case.image, Image) else str(case.image)
+def _place(case: Case) -> tuple[str, str, str]:
+    image = "" if isinstance(case.image, Image) else str(case.image)
+    return case.subject, image, case.domain or ""
 
 
 def _select(case: Case, plane: str) -> Selection:
