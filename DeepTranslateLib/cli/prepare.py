@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """Prepare each case of a cohort and write a new one, DIR/cohort.csv, with
 DIR/report.csv beside it, which says how well images agreed before and after registration. The
-sources are left as they are.
+sources are left as they are. In a cohort with domains a table is removed from CT alone.
 
 Without --reference a target volume is registered to its image; with it the images are registered
 to the reference, and their targets and masks moved along. A registration after which images agree
@@ -135,6 +136,7 @@ def _choices(options: argparse.Namespace, steps: Steps) -> dict[str, Any]:
 def _prepared(
     case: Case, folder: PreparedFolder, steps: Steps, targets: str | None
 ) -> dict[str, Any]:
+    from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
     from DeepTranslateLib.engine.preparation import is_label_map, prepare_case
 
     if case.slices is not None and (steps.spacing is not None or steps.reference is not None):
@@ -149,6 +151,11 @@ def _prepared(
         labels = targets == "labels"
     else:
         labels = is_label_map(target)
+    if steps.remove_table and case.domain is not None:
+        # Of two domains mostly one is CT.
+        volumes = [image] if target is None or labels else [image, target]
+        has_table = any(why_not_hounsfield(volume.voxels) is None for volume in volumes)
+        steps = dataclasses.replace(steps, remove_table=has_table)
     return folder.write(case, prepare_case(image, target, mask, steps, labels), labels)
 
 

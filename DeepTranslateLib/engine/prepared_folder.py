@@ -81,7 +81,9 @@ class PreparedFolder:
         if not isinstance(record, dict) or not {"files", "sources"} <= record.keys():
             return None
         whole = all((self.path / file).is_file() for file in record["files"].values())
-        return record if whole and record["sources"] == _sources(case) else None
+        if not whole or record["sources"] != _sources(case):
+            return None
+        return {**record, **_said_of(case)}
 
     def write(self, case: Case, prepared: Prepared, labels: bool) -> dict[str, Any]:
         """Write a prepared case, its record last; return the record."""
@@ -99,10 +101,8 @@ class PreparedFolder:
                 write_image(value, path) if part in images else write_transform(value, path)
                 files[part] = path.relative_to(self.path).as_posix()
         record = {
-            "subject": case.subject,
             "case": self.name(case),
-            "slices": None if case.slices is None else slices_to_text(case.slices),
-            "split": case.split,
+            **_said_of(case),
             "labels": labels,
             "files": files,
             "sources": _sources(case),
@@ -116,14 +116,17 @@ class PreparedFolder:
         kind = "labels" if all(r["labels"] or "target" not in r["files"] for r in records) else None
         columns = ["subject", "image", kind or "target", "slices", "split"]
         masked = any("mask" in record["files"] for record in records)
+        of_domains = any(record["domain"] for record in records)
+        more = [name for name, given in (("mask", masked), ("domain", of_domains)) if given]
         rows = []
         for record in records:
             files = record["files"]
             row = [record["subject"], files["image"], files.get("target", "")]
             row += [record["slices"] or "", record["split"] or ""]
-            rows.append([*row, files.get("mask", "")] if masked else row)
+            last = {"mask": files.get("mask", ""), "domain": record["domain"] or ""}
+            rows.append([*row, *(last[name] for name in more)])
         cohort, report = self.path / COHORT_FILE, self.path / REPORT_FILE
-        _write_csv(cohort, [*columns, "mask"] if masked else columns, rows)
+        _write_csv(cohort, [*columns, *more], rows)
         _write_csv(report, *_report(records))
         return cohort, report
 
@@ -172,6 +175,16 @@ def _refuse_sources_inside(path: Path, cases: Sequence[Case]) -> None:
                     f"{source} lies in {path}, where the prepared cases would be written. Give "
                     "another folder as --output."
                 )
+
+
+def _said_of(case: Case) -> dict[str, Any]:
+    """What the cohort says of a case beside its files, and may say anew."""
+    return {
+        "subject": case.subject,
+        "slices": None if case.slices is None else slices_to_text(case.slices),
+        "split": case.split,
+        "domain": case.domain,
+    }
 
 
 def _sources(case: Case) -> dict[str, Any]:

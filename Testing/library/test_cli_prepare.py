@@ -376,3 +376,20 @@ def test_masks_that_lie_elsewhere_and_voxels_that_are_no_numbers_are_refused(
     told = " ".join(capfd.readouterr().err.split())
     assert "a: 3 voxels of the image are no numbers" in told
     assert "b: The mask lies on another grid than the image" in told
+
+
+def test_domains_are_kept_and_tables_are_removed_from_ct_alone() -> None:
+    """Also where the cohort says them only when the folder is gone on with."""
+    (ct,) = write_phantoms(1)
+    mr = ct.with_voxels(((ct.voxels + 1000) / 4).astype(np.float32))
+    write_image(mr, "mr.nrrd")
+    rows = [["a", "mr.nrrd"], ["b", "ct0.nrrd"]]
+    command = ["--cohort", "cohort.csv", "--output", "new", "--remove-table"]
+    write_table(rows, "subject,image")
+    assert run("prepare", *command) == 4
+    write_table([["a", "mr.nrrd", "source"], ["b", "ct0.nrrd", "target"]], "subject,image,domain")
+    assert run("prepare", *command) == 0
+    source, target = read_cohort("new/cohort.csv").cases
+    assert (source.domain, target.domain) == ("source", "target")
+    assert np.array_equal(source.read_image().voxels, mr.voxels)
+    assert not np.array_equal(target.read_image().voxels, ct.voxels)

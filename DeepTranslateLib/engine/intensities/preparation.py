@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
+from DeepTranslateLib.cohort.case import SOURCE, TARGET
 from DeepTranslateLib.engine.body import AIR_HU, Body, box_around, find_body
 from DeepTranslateLib.engine.intensities.bias import bias_field
 from DeepTranslateLib.engine.intensities.foreground import filled, find_foreground, padded, reaching
@@ -97,7 +98,7 @@ def with_landmarks(recipe: Recipe, cases: Iterable[Case]) -> Recipe:
 
     Args:
         recipe: Where nothing is to be learnt, it is returned and no image is read.
-        cases: Of the training, read one at a time.
+        cases: Of the training, read one at a time. Those of a domain tell of its scale alone.
     """
     wants_input = _wants_landmarks(recipe.preprocessing)
     wants_target = _wants_landmarks(recipe.target)
@@ -107,13 +108,14 @@ def with_landmarks(recipe: Recipe, cases: Iterable[Case]) -> Recipe:
     inputs, targets = [], []
     for case in cases:
         # A sample is enough for percentiles, and a cohort's volumes may not fit into memory.
-        if wants_input:
+        if wants_input and case.domain != TARGET:
             upright = case.read_image().oriented(plane)
             field = _field(upright, recipe)
             corrected = upright.with_voxels(Changes(None, field).made(upright.voxels))
             inputs.append(_sampled(_foreground(corrected)))
-        if wants_target:
-            targets.append(_sampled(_foreground(case.read_target().oriented(plane))))
+        if wants_target and case.domain != SOURCE:
+            made = case.read_target() if case.domain is None else case.read_image()
+            targets.append(_sampled(_foreground(made.oriented(plane))))
     preprocessing, target = recipe.preprocessing, recipe.target
     if wants_input:
         preprocessing = dataclasses.replace(preprocessing, landmarks=learnt_landmarks(inputs))
