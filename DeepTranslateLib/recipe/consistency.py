@@ -100,7 +100,7 @@ def check_dimension(
             "one of 3, or sampling.context for what lies before and behind a slice.",
         )
     if patch is not None and network.norm in ("instance", "batch"):
-        coarsest = 2 ** (network.levels - 1)
+        coarsest = 2**network.halvings
         if max(patch) <= coarsest:
             raise RecipeError(
                 f"{path}.network.norm",

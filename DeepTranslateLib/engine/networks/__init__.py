@@ -52,7 +52,23 @@ def _named(recipe: Recipe) -> nn.Module:
         from DeepTranslateLib.engine.networks.swinunetr import SwinUNETR
 
         return SwinUNETR(norm=wanted.norm, **sizes)
+    if wanted.name == "context_fcn":
+        from DeepTranslateLib.engine.networks.context_fcn import ContextFCN
+
+        del sizes["dimension"]
+        return ContextFCN(norm=wanted.norm, **sizes)
+    if wanted.name == "unit":
+        from DeepTranslateLib.engine.networks.unit import build_translator
+
+        return build_translator(recipe)
     sizes["levels"] = wanted.levels
+    if wanted.name == "resnet":
+        from DeepTranslateLib.engine.networks.resnet import PUBLISHED_BLOCKS, ResNetGenerator
+
+        (blocks,) = wanted.blocks or (PUBLISHED_BLOCKS,)
+        # Labels are made of logits, and differences have either sign.
+        bounded = recipe.target.kind == "volume" and not wanted.residual
+        return ResNetGenerator(norm=wanted.norm, blocks=blocks, bounded=bounded, **sizes)
     if wanted.name == "segresnet":
         from DeepTranslateLib.engine.networks.segresnet import SegResNet
 

@@ -26,24 +26,24 @@ class AnySize(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Outputs (B, out_channels, ...) for images (B, in_channels, *S), that of size S first."""
-        size = images.shape[2:]
-        padded = F.pad(images, self._padding(tuple(size)))
-        return [_cropped(output, padded, images) for output in self.outputs(padded)]
+        whole = padded(images, self._multiple)
+        return [_cropped(output, whole, images) for output in self.outputs(whole)]
 
     @abstractmethod
     def outputs(self, images: Tensor) -> list[Tensor]:
         """Outputs for images whose sizes are multiples, finest first."""
 
-    def _padding(self, size: tuple[int, ...]) -> list[int]:
-        """Of `F.pad`: before and after, the last axis first.
 
-        Twice the multiple at least: a norm over a single pixel could not learn.
-        """
-        padding: list[int] = []
-        for length in reversed(size):
-            wanted = max(2, -(-length // self._multiple)) * self._multiple
-            padding += [0, wanted - length]
-        return padding
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Images (B, C, *S) with 0 at the end of each axis, up to a multiple.
+
+    Twice the multiple at least: a norm over a single pixel could not learn.
+    """
+    padding: list[int] = []  # as `F.pad` takes it: before and after, the last axis first
+    for length in reversed(images.shape[2:]):
+        wanted = max(2, -(-length // multiple)) * multiple
+        padding += [0, wanted - length]
+    return F.pad(images, padding)
 
 
 def _cropped(output: Tensor, padded: Tensor, images: Tensor) -> Tensor:

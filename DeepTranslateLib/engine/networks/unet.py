@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 _INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _MAX_POOL = {2: F.max_pool2d, 3: F.max_pool3d}
@@ -53,7 +53,7 @@ class UNet(nn.Module):
         )
         heads = levels - 1 if deep_supervision else 1
         self.heads = nn.ModuleList(
-            _CONVOLUTION[dimension](widths[level], out_channels, kernel_size=1)
+            CONVOLUTION[dimension](widths[level], out_channels, kernel_size=1)
             for level in range(heads)
         )
         self.deep_supervision = deep_supervision
@@ -90,16 +90,23 @@ def _double_convolution(
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         layers.append(
-            _CONVOLUTION[dimension](
+            CONVOLUTION[dimension](
                 channels, out_channels, kernel_size=3, padding=1, bias=norm == "none"
             )
         )
-        layers.extend(_norm(norm, out_channels, dimension))
+        layers.extend(norm_layers(norm, out_channels, dimension))
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
 
-def _norm(norm: str, channels: int, dimension: int) -> list[nn.Module]:
+def norm_layers(norm: str, channels: int, dimension: int) -> list[nn.Module]:
+    """The norm of a recipe as layers: one, or none for "none".
+
+    Args:
+        norm: "none", "group", "instance" or "batch".
+        channels: That it is applied to.
+        dimension: 2 for slices, 3 for volumes.
+    """
     if norm == "group":
         return [nn.GroupNorm(num_groups=group_count(channels), num_channels=channels)]
     if norm == "instance":

@@ -16,7 +16,7 @@ from DeepTranslateLib.recipe.learning import (
     VOLUME_MONITORS,
 )
 from DeepTranslateLib.recipe.methods import is_read
-from DeepTranslateLib.recipe.network import WITH_ENCODER
+from DeepTranslateLib.recipe.network import WITH_BLOCKS, WITH_ENCODER
 
 Content = dict[str, Any]
 Place = tuple[str | int, ...]
@@ -85,10 +85,13 @@ _MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
     ("preprocessing", "bias_correction"): _readsOtherUnits,
     ("preprocessing", "standardisation"): _readsOtherUnits,
     ("preprocessing", "landmarks"): _is("preprocessing", "standardisation", "histogram"),
+    ("network", "levels"): _isNot("network", "name", "context_fcn"),
     ("network", "norm"): _isNot("network", "name", "restormer"),
     ("network", "deep_supervision"): _is("network", "name", "unet", "dynunet"),
-    ("network", "residual"): _makesVolumes,
-    ("network", "blocks"): _is("network", "name", "segresnet", "restormer"),
+    ("network", "residual"): lambda content: (
+        _makesVolumes(content) and content["network"]["name"] != "unit"
+    ),
+    ("network", "blocks"): _is("network", "name", *WITH_BLOCKS),
     ("method", "coarse_targets"): _is("network", "deep_supervision", True),
     ("optimizer", "momentum"): _is("optimizer", "name", "rmsprop", "sgd"),
     ("augmentation", "tilt"): _hasPatches,
