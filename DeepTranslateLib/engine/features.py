@@ -66,9 +66,9 @@ def feature_network(
     """The network whose features a recipe names.
 
     Args:
-        path: A model (.dtmodel) with an encoder (unet, dynunet, basicunet or segresnet) and one
-            input, or the weights of VGG-16 (.safetensors) under torchvision's names,
-            "features.0.weight" and so on.
+        path: A model (.dtmodel) with an encoder (unet, dynunet, basicunet or segresnet), or the
+            weights of VGG-16 (.safetensors) under torchvision's names, "features.0.weight" and so
+            on.
         sha256: Of the file; None where any will do.
         level: 0 is the full resolution, each further one has half of it; of a model the last is
             the coarsest, of VGG-16 4. The features are those at the level's end: of VGG-16 after

@@ -13,8 +13,10 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from DeepTranslateLib.engine.device import place
+from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.model import Model, ModelError, read_model
+from DeepTranslateLib.recipe import FORWARD
 
 _BLOCK = 1 << 20
 _Module = TypeVar("_Module", bound="Pretrained")
@@ -75,18 +77,12 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Model]:
     """The network of a model file, with its weights, and the model.
 
     Raises:
-        PretrainedError: It takes several inputs.
         ModelError: It is no model, or is damaged.
     """
     model = read_model(path)
-    if len(model.recipe.inputs) > 1:
-        names = ", ".join(each.name for each in model.recipe.inputs)
-        raise PretrainedError(
-            f"The model {path} sees several images at once ({names}); one that sees one is needed."
-        )
     network = build_network(model.recipe)
     try:
-        network.load_state_dict(load(model.weights()))
+        network.load_state_dict(of_direction(load(model.weights()), FORWARD))
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"The weights in {path} do not fit its recipe ({error}). Get the model again from "
