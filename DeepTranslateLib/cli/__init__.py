@@ -17,6 +17,7 @@ import DeepTranslateLib
 from DeepTranslateLib.cli.argument_types import gigabytes, millimetres, table, whole_number
 from DeepTranslateLib.cli.console import Console
 from DeepTranslateLib.cli.crossvalidate import add_arguments as add_cross_validate_arguments
+from DeepTranslateLib.cli.evaluate_unpaired import add_arguments as add_evaluate_unpaired_arguments
 from DeepTranslateLib.cli.export import add_arguments as add_export_arguments
 from DeepTranslateLib.cli.failures import STOPPED, explain
 from DeepTranslateLib.cli.noise import add_arguments as add_noise_arguments
@@ -139,6 +140,14 @@ def parser() -> argparse.ArgumentParser:
         help="for PSNR and SSIM; default: the recipe's, or the reference's",
     )
 
+    add_evaluate_unpaired_arguments(
+        commands.add_parser(
+            "evaluate-unpaired",
+            parents=[common, device],
+            help="measure translations where no reference shows what they should be",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     add_cross_validate_arguments(
         commands.add_parser(
             "cross-validate",

@@ -73,6 +73,13 @@ def evaluate(options: argparse.Namespace, console: Console) -> int:
     return evaluate_files(options, console)
 
 
+def evaluate_unpaired(options: argparse.Namespace, console: Console) -> int:
+    """Measure translations where no reference shows what they should be."""
+    from DeepTranslateLib.cli.evaluate_unpaired import evaluate_unpaired_files
+
+    return evaluate_unpaired_files(options, console)
+
+
 def cross_validate(options: argparse.Namespace, console: Console) -> int:
     """Train and measure with each subject held out once."""
     from DeepTranslateLib.cli.crossvalidate import cross_validate_cohort

@@ -181,13 +181,14 @@ def volume_metrics(
     )
 
 
-def on_grid_of(reference: Image, image: Image, name: str) -> Image:
+def on_grid_of(reference: Image, image: Image, name: str, other: str = "reference") -> Image:
     """The image as the reference stores its voxels.
 
     Args:
         reference: Whose grid is needed.
         image: On the same grid, stored in any orientation.
         name: What a message calls the image.
+        other: What it calls the reference.
 
     Raises:
         MetricError: It is on another grid.
@@ -195,10 +196,10 @@ def on_grid_of(reference: Image, image: Image, name: str) -> Image:
     turned = image.oriented(reference.orientation)
     if not turned.same_grid(reference):
         raise MetricError(
-            f"The {name} is not on the grid of the reference, so their voxels cannot be compared: "
-            f"it has {_grid(turned)}, the reference {_grid(reference)}. Resample it to the "
-            "reference first (in 3D Slicer: Resample Scalar/Vector/DWI Volume, reference volume: "
-            "the reference; nearest neighbour for labels and masks)."
+            f"The {name} is not on the grid of the {other}, so their voxels cannot be compared: "
+            f"it has {_grid(turned)}, the {other} {_grid(reference)}. Resample it to the "
+            f"{other} first (in 3D Slicer: Resample Scalar/Vector/DWI Volume, reference volume: "
+            f"the {other}; nearest neighbour for labels and masks)."
         )
     return turned
 
