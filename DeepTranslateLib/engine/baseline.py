@@ -1,7 +1,8 @@
 """The trivial way that a network must beat: each pixel by its own intensity alone.
 
 The joint histogram of intensity and target is counted over the slices that the network learns
-from, with the same window and the same crop to the body, at the images' own pixel size.
+from, with the same window and the same crop to the body, at the images' own pixel size. Without
+pairs there are two histograms, that of the source and that of the target, which are matched.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from DeepTranslateLib.cohort import Case
+from DeepTranslateLib.cohort.case import SOURCE, TARGET
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values, values_of_channels
 from DeepTranslateLib.engine.outputs import empty_output, on_grid_of
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.recipe import PLANES, Recipe
+from DeepTranslateLib.recipe import BACKWARD, PLANES, Recipe, in_direction
 
 BINS = 256
 _TARGET_BINS = 1024
@@ -32,6 +34,9 @@ class IntensityBaseline:
     targets, which is the regression with the least squared error, and their median, that with the
     least absolute error. An intensity without a pixel has what its neighbours have.
 
+    Without pairs each intensity gets the value that as large a part of the target domain's pixels
+    lies below as of the source domain's below the intensity: histogram matching.
+
     Args:
         recipe: With its spacing resolved.
         cases: What to learn from.
@@ -43,6 +48,9 @@ class IntensityBaseline:
     ) -> None:
         self._recipe = recipe
         self._low, self._high = self._range(cases, slices)
+        if recipe.is_unpaired:
+            self.tables = {"histogram matching": self._matched(cases, slices)}
+            return
         pixels = self._pixels(cases, slices)
         if recipe.target.kind == "labels":
             self.tables = {"intensity": _likeliest_labels(pixels, recipe)}
@@ -71,18 +79,40 @@ class IntensityBaseline:
             stack = slice_stack(case.read_image(), self._recipe)
             target = read_target(case, self._recipe).oriented(plane).voxels
             counted = case.counted(plane)
-            top, bottom, left, right = stack.body.box
             for stored in chosen:
                 index = stack.index(stored)
-                inside = stack.body.inside([index])[0]
-                if counted is not None:
-                    inside = inside & counted[index, top:bottom, left:right]
+                inside = _inside(stack, index, counted)
                 truth = stack.as_seen(target[index], index)
                 yield self._bins(stack, index)[inside], truth[inside]
 
+    def _matched(
+        self, cases: Sequence[Case], slices: Sequence[Sequence[int]]
+    ) -> npt.NDArray[np.float32]:
+        """For each bin the target's value at the same place in the order of all pixels."""
+        plane = PLANES[self._recipe.sampling.plane]
+        recipes = {SOURCE: self._recipe, TARGET: in_direction(self._recipe, BACKWARD)}
+        assert self._recipe.target.range is not None
+        low, high = self._recipe.target.range
+        found, wanted = np.zeros(BINS, np.int64), np.zeros(_TARGET_BINS, np.int64)
+        for case, chosen in zip(cases, slices, strict=True):
+            assert case.domain is not None
+            stack = slice_stack(case.read_image(), recipes[case.domain])
+            counted = case.counted(plane)
+            for index in map(stack.index, chosen):
+                inside = _inside(stack, index, counted)
+                if case.domain == SOURCE:
+                    found += np.bincount(self._bins(stack, index)[inside], minlength=BINS)
+                else:
+                    share = (_intensities(stack, index)[inside] - low) / (high - low)
+                    wanted += np.bincount(_places(share, _TARGET_BINS), minlength=_TARGET_BINS)
+        # The middle of a bin's pixels: the air of the one domain is the air of the other.
+        below = (found.cumsum() - found / 2) / found.sum()
+        places = (wanted.cumsum() / wanted.sum() >= below[:, None]).argmax(axis=1)
+        return (low + (places + 0.5) * (high - low) / _TARGET_BINS).astype(np.float32)
+
     def _bins(self, stack: SliceStack, index: int) -> npt.NDArray[np.intp]:
         share = (_intensities(stack, index) - self._low) / (self._high - self._low)
-        return np.clip(np.floor(share * BINS), 0, BINS - 1).astype(np.intp)
+        return _places(share, BINS)
 
     def _range(self, cases: Sequence[Case], slices: Sequence[Sequence[int]]) -> tuple[float, float]:
         window = self._recipe.preprocessing.window
@@ -95,6 +125,22 @@ class IntensityBaseline:
             ends.append(np.percentile(np.concatenate(values), _TAILS))
         low, high = float(np.min(ends)), float(np.max(ends))
         return low, high if high > low else low + 1
+
+
+def _places(share: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.intp]:
+    """The bins that parts of a range, 0 to 1, fall into; what is outside goes to the ends."""
+    return np.clip(np.floor(share * bins), 0, bins - 1).astype(np.intp)
+
+
+def _inside(
+    stack: SliceStack, index: int, counted: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_]:
+    """Which pixels of a slice's box are inside body and mask."""
+    inside = stack.body.inside([index])[0]
+    if counted is None:
+        return inside
+    top, bottom, left, right = stack.body.box
+    return inside & counted[index, top:bottom, left:right]
 
 
 def _intensities(stack: SliceStack, index: int) -> npt.NDArray[np.float64]:

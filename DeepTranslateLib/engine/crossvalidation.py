@@ -18,6 +18,7 @@ import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Case, Cohort, CohortError
+from DeepTranslateLib.cohort.case import SOURCE
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.cohort.folds import Fold, subject_folds, with_fewer_slices
 from DeepTranslateLib.configuration import configured, with_labels_of
@@ -55,6 +56,9 @@ def cross_validate(
     A recipe that is configured from a cohort is configured anew for each fold, from what the fold
     learns from; only the labels are those of the whole cohort.
 
+    Without pairs, held-out images of the source are measured by the targets that their cases name
+    and that nothing learns from.
+
     Args:
         recipe: What to train.
         cohort: On what; those named "test" are left out.
@@ -74,7 +78,7 @@ def cross_validate(
         The rows of `engine.heldout.measure_held_out` with `slices_learnt`, `seed` and `fold`.
 
     Raises:
-        CohortError: The cohort has faults, or too few subjects or slices.
+        CohortError: The cohort has faults, or too few subjects or slices, or nothing to measure by.
         TrainingError: A training diverged, or the folder holds another cross-validation.
         Stopped: It was asked to stop; what is finished is kept.
     """
@@ -93,6 +97,8 @@ def cross_validate(
     divided = subject_folds(cohort, folds, recipe.training.seed)
     recipe = with_labels_of(recipe, cohort)
     _check(cohort, recipe)
+    if recipe.is_unpaired:
+        _refuse_without_truth(cohort)
     if slices:
         for fold in divided:
             chosen = configured(recipe, fold.learning, fixed=fixed).recipe
@@ -130,6 +136,20 @@ def _check(cohort: Cohort, recipe: Recipe) -> None:
     if errors:
         raise CohortError(
             f"The cohort has {len(errors)} fault(s); nothing was trained.\n{faults_table(faults)}"
+        )
+
+
+def _refuse_without_truth(cohort: Cohort) -> None:
+    """Refuse images of the source that no target tells the truth about."""
+    sources = [case for case in cohort.learning if case.domain == SOURCE]
+    without = [case.name for case in sources if case.target is None]
+    if without:
+        names = ", ".join(without[:5]) + (" ..." if len(without) > 5 else "")
+        raise CohortError(
+            f"Held-out images of the source are measured by their targets, which {len(without)} of "
+            f"{cohort.source} lack: {names}. Name them in the CSV's column target, nothing learns "
+            "from them; or train once and compare with 'deeptranslate evaluate-unpaired', which "
+            "needs none."
         )
 
 
@@ -181,10 +201,12 @@ def _spelled_out(recipe: Any) -> Any:
 def _digest(case: Case) -> str:
     """Subject and slices of a case, and a digest of its voxels, wherever its files lie."""
     digest = hashlib.blake2b(digest_size=16)
-    for image in (case.read_image(), case.read_target(), case.read_mask()):
+    target = None if case.target is None else case.read_target()
+    for image in (case.read_image(), target, case.read_mask()):
         if image is not None:
             digest.update(_content(image))
-    return f"{case.subject} {case.name} {digest.hexdigest()} {case.slices or 'all'}"
+    domain = "" if case.domain is None else f" {case.domain}"
+    return f"{case.subject} {case.name} {digest.hexdigest()} {case.slices or 'all'}{domain}"
 
 
 def _content(image: Image) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Case, Cohort, Selection
-from DeepTranslateLib.cohort.case import labelled_slices
+from DeepTranslateLib.cohort.case import TARGET, labelled_slices
 from DeepTranslateLib.cohort.folds import Fold, with_fewer_slices
 from DeepTranslateLib.configuration import configured
 from DeepTranslateLib.engine.baseline import IntensityBaseline
@@ -90,7 +90,9 @@ def run_fold(
     cache = run.folder / "cache"
     try:
         learnt = _selections(learning.cases, run, cache / "learning")
-        tested = _selections(run.fold.testing, run, cache / "testing")
+        # Without pairs, it is images of the source that are translated.
+        testing = [case for case in run.fold.testing if case.domain != TARGET]
+        tested = _selections(testing, run, cache / "testing")
         baseline = IntensityBaseline(
             model.recipe,
             [selection.case for selection in learnt],

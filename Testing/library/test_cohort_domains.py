@@ -1,5 +1,8 @@
 """Cohorts with two domains: how they are read, divided and checked for learning without pairs."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,10 @@ from DeepTranslateLib.cohort.case import DOMAINS, CohortError
 from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.cohort.folds import subject_folds, with_fewer_slices
 from DeepTranslateLib.cohort.measurement import measure_cohort
+from DeepTranslateLib.engine import foldrun
+from DeepTranslateLib.engine.baseline import IntensityBaseline
+from DeepTranslateLib.engine.crossvalidation import cross_validate
+from DeepTranslateLib.engine.intensities import with_landmarks
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.recipe import recipe_from_json
@@ -23,7 +30,7 @@ def a_recipe(method, **training):
         {
             "name": method,
             "target": TARGET,
-            "preprocessing": {"window": [0, 1000]},
+            "preprocessing": {"window": [0, 1000], "spacing": None},
             "method": {"name": method, "loss": "mae"},
             "training": training,
         }
@@ -47,12 +54,23 @@ def ct(seed):
 
 
 def cohort_of(**subjects):
-    """Subjects by the initials of their domains: a="s", b="st"."""
+    """Subjects by the initials of their domains, a="s", b="st", with images in memory."""
     cases = []
     for number, (subject, initials) in enumerate(subjects.items()):
         for domain, make in zip(DOMAINS, (mr, ct), strict=True):
             if domain[0] in initials:
                 cases.append(Case(subject, make(number), None, domain=domain))
+    return Cohort(tuple(cases), "the cohort")
+
+
+def files_of(subjects):
+    """The same, of files that are not there."""
+    cases = [
+        Case(subject, Path(domain) / f"{subject}.nrrd", None, domain=domain)
+        for subject, initials in subjects.items()
+        for domain in DOMAINS
+        if domain[0] in initials
+    ]
     return Cohort(tuple(cases), "the cohort")
 
 
@@ -211,7 +229,7 @@ def populations(draw, least=3):
 @settings(max_examples=150, deadline=None)
 @given(populations(), st.sampled_from([0.05, 0.2, 0.5, 0.95]), st.integers(0, 5))
 def test_training_and_validation_hold_both_domains_and_share_nobody(subjects, fraction, seed):
-    cohort = cohort_of(**subjects)
+    cohort = files_of(subjects)
     split = split_cohort(cohort, fraction, seed)
     assert domains_in(split.training) == domains_in(split.validation) == set(DOMAINS)
     teach, judge = held_in(split.training), held_in(split.validation)
@@ -226,7 +244,7 @@ def test_training_and_validation_hold_both_domains_and_share_nobody(subjects, fr
 @settings(max_examples=30, deadline=None)
 @given(populations(), st.randoms())
 def test_the_division_does_not_hang_on_the_order_of_cases(subjects, random):
-    cohort = cohort_of(**subjects)
+    cohort = files_of(subjects)
     cases = list(cohort.cases)
     random.shuffle(cases)
     other = Cohort(tuple(cases), cohort.source)
@@ -245,7 +263,7 @@ def test_a_fraction_of_each_domain_is_held_out():
 
 def test_each_seed_draws_others_and_in_the_end_everybody():
     subjects = {f"s{i}": "s" for i in range(4)} | {f"t{i}": "t" for i in range(4)} | {"b": "st"}
-    cohort = cohort_of(**subjects)
+    cohort = files_of(subjects)
     drawn = [
         {s.case.subject for s in split_cohort(cohort, 0.25, seed).validation} for seed in range(40)
     ]
@@ -332,7 +350,7 @@ def test_what_a_run_notes_of_its_split_names_the_domain():
 @settings(max_examples=100, deadline=None)
 @given(populations(least=2), st.data())
 def test_each_fold_holds_out_both_domains_and_everybody_once(subjects, data):
-    cohort = cohort_of(**subjects)
+    cohort = files_of(subjects)
     least = min(len(cohort.of_domain(domain).subjects) for domain in DOMAINS)
     count = data.draw(st.integers(2, least))
     folds = subject_folds(cohort, count, data.draw(st.integers(0, 3)))
@@ -446,6 +464,8 @@ def test_an_image_in_both_domains_is_a_warning_and_twice_in_one_an_error(tmp_pat
         ("duplicate_in_both_domains", "warning", "c"),
         ("duplicate_image", "error", "c"),
     }
+    (source, target), twice = both_domains(), Case("c", cases[1].image, None, domain="target")
+    assert faults_of([source, target, cases[1], twice]) == {("duplicate_image", "error", "c")}
 
 
 def test_masks_and_slices_are_checked_in_both_domains():
@@ -456,3 +476,109 @@ def test_masks_and_slices_are_checked_in_both_domains():
         Case("b", target.image, None, slices=(3, 6), domain="target"),
     ]
     assert faults_of(cases) == {("empty_mask", "error", "a"), ("slices_outside", "error", "b")}
+
+
+# --- what else reads cohorts
+
+
+def matched(source, target, cases=None):
+    """What histogram matching makes of a source image."""
+    cases = cases or [
+        Case("a", source, None, domain="source"),
+        Case("b", target, None, domain="target"),
+    ]
+    slices = range(source.shape[0])
+    baseline = IntensityBaseline(UNPAIRED, cases, [slices] * len(cases))
+    (name,) = baseline.tables
+    assert name == "histogram matching"
+    return baseline.translate(source, slices)[name].voxels
+
+
+@pytest.mark.parametrize("curve", [lambda y: y, np.square, np.sqrt])
+def test_histogram_matching_undoes_a_rising_curve_without_pairs(curve):
+    rng = np.random.default_rng(4)
+    share = rng.uniform(0, 1, (6, 32, 32))
+    source = Image(1000 * curve(share), AFFINE)
+    target = Image(rng.permutation(share.ravel()).reshape(share.shape) * 1500 - 1000, AFFINE)
+    truth = share * 1500 - 1000
+    # A bin of the source spans at most what the steepest curve makes of a 256th.
+    assert np.abs(matched(source, target) - truth).max() < 1500 / 16 + 10
+    assert np.abs(matched(source, target) - truth).mean() < 10
+
+
+def test_histogram_matching_counts_what_masks_leave():
+    target = image(1, -1000, 0)
+    half = np.zeros(target.shape, np.uint8)
+    half[..., :4] = 1
+    brightened = target.voxels.copy()
+    brightened[..., 4:] = 900
+    cases = [
+        Case("a", mr(0), None, domain="source"),
+        Case("b", Image(brightened, AFFINE), None, mask=Image(half, AFFINE), domain="target"),
+    ]
+    assert matched(mr(0), target, cases).max() <= 0
+
+
+def test_standard_scales_are_learnt_from_the_images_of_their_domain():
+    recipe = recipe_from_json(
+        {
+            "name": "t1-to-t2",
+            "target": {"kind": "volume", "range": [0, 1], "standardisation": "histogram"},
+            "preprocessing": {"window": [0, 1], "standardisation": "histogram"},
+            "method": {"name": "cyclegan", "loss": "mae"},
+            "training": {"monitor": "last"},
+        }
+    )
+    rng = np.random.default_rng(0)
+    first, second = (
+        [Image(rng.gamma(shape, 100, (6, 16, 16)), AFFINE) for _ in range(3)] for shape in (2, 9)
+    )
+    unpaired = [Case(f"s{i}", each, None, domain="source") for i, each in enumerate(first)]
+    unpaired += [Case(f"t{i}", each, None, domain="target") for i, each in enumerate(second)]
+    pairs = [Case(f"p{i}", *both) for i, both in enumerate(zip(first, second, strict=True))]
+    found, expected = with_landmarks(recipe, unpaired), with_landmarks(recipe, pairs)
+    assert found.preprocessing.landmarks == expected.preprocessing.landmarks
+    assert found.target.landmarks == expected.target.landmarks
+    assert found.target.landmarks != found.preprocessing.landmarks
+
+
+def test_a_cross_validation_without_truth_is_refused_before_anything_is_trained(tmp_path):
+    cohort = cohort_of(a="s", b="s", c="t", d="t")
+    with pytest.raises(CohortError, match=r"2 of the cohort lack: a, b.*evaluate-unpaired"):
+        cross_validate(UNPAIRED, cohort, 2, tmp_path / "new", device="cpu")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cross_validation_measures_each_source_once_and_learns_from_nobody_it_measures(
+    tmp_path, monkeypatch
+):
+    """Training and measuring are stand-ins that note what they are given."""
+    learnt, measured = [], []
+
+    def train(recipe, cohort, folder, *_, **__):
+        learnt.append(cohort)
+        folder.mkdir(parents=True)
+        return SimpleNamespace(recipe=recipe)
+
+    def measure(translator, baseline, cases):
+        measured.append(cases)
+        assert list(baseline.tables) == ["histogram matching"]
+        return []
+
+    monkeypatch.setattr(foldrun, "train", train)
+    monkeypatch.setattr(foldrun, "measure_held_out", measure)
+    monkeypatch.setattr(foldrun.Translator, "from_model", lambda *_: None)
+    cases = [
+        case
+        for number, name in enumerate("abcd")
+        for case in (
+            Case(name, mr(number), ct(number), domain="source"),
+            Case(name, ct(number + 50), None, domain="target"),
+        )
+    ]
+    cross_validate(UNPAIRED, Cohort(tuple(cases), "the cohort"), 4, tmp_path, device="cpu")
+    assert sorted(case.subject for fold in measured for case in fold) == list("abcd")
+    assert all(case.domain == "source" for fold in measured for case in fold)
+    for fold, cohort in zip(measured, learnt, strict=True):
+        assert set(cohort.subjects) == set("abcd") - {case.subject for case in fold}
+        assert len(cohort.cases) == 6
