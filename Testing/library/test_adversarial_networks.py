@@ -1,20 +1,18 @@
-"""Generators and discriminators of adversarial translation, against their published tables."""
+"""Networks of adversarial translation, against their published layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from engine_samples import labels_recipe, volume_recipe
+from network_samples import count, kernels, seeded, seen, transparent
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
-from DeepTranslateLib.engine.discriminators import DiscriminatorError, build_discriminator
-from DeepTranslateLib.engine.discriminators.context import ContextDiscriminator
-from DeepTranslateLib.engine.discriminators.patch import PatchDiscriminator
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.networks.context_fcn import ContextFCN, central_half
 from DeepTranslateLib.engine.networks.residual import Residual
@@ -37,41 +35,6 @@ def recipe_of(name: str, patch: Sequence[int] = (16, 16, 16), **network: Any) ->
     if name == "unit":
         parts.update(method={"name": "unit", "loss": "mae"}, training=LAST)
     return volume_recipe(**parts)
-
-
-def seeded(build: Callable[..., nn.Module], *given: Any, **named: Any) -> Any:
-    torch.manual_seed(0)
-    return build(*given, **named)
-
-
-def count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def kernels(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters() if p.ndim > 1)
-
-
-def transparent(network: nn.Module) -> nn.Module:
-    """Positive weights let every path through (leaky) ReLU, and no two paths cancel."""
-    for parameter in network.parameters():
-        parameter.data.abs_().clamp_min_(1e-3)
-    return network.eval().double()
-
-
-def seen(
-    network: Callable[[Tensor], Tensor], size: int, at: int, dimension: int = 2
-) -> tuple[int, int]:
-    """First and last pixel along an axis that output pixel `at` of each axis depends on."""
-    image = torch.rand(1, 1, *(size,) * dimension, dtype=torch.float64, requires_grad=True)
-    output = network(image)[0, 0]
-    for _ in range(dimension):
-        output = output[at]
-    output.backward()
-    assert image.grad is not None
-    found = torch.nonzero(image.grad[0, 0])
-    assert (found.min(dim=0).values == found.min()).all()
-    return int(found.min()), int(found.max())
 
 
 # ---- all of them, from recipes
@@ -391,134 +354,3 @@ def test_a_context_fcn_learns_a_difference_where_the_recipe_says_so() -> None:
         nn.init.zeros_(parameter)
     image = torch.rand(1, 1, 6, 7, 8)
     assert torch.equal(network(image)[0], image)
-
-
-# ---- the discriminator of patches
-
-
-def test_the_70_by_70_discriminator_has_the_published_weights() -> None:
-    network = PatchDiscriminator(2, 3, norm="batch")
-    table = [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1)]
-    weights = sum(i * o * 16 for i, o in table)
-    assert kernels(network) == weights
-    # The 2.76 million that are commonly named.
-    assert weights + sum(o for _, o in table) == 2_764_737
-    assert count(network) == weights + 64 + 2 * (128 + 256 + 512) + 1
-    with_inputs = PatchDiscriminator(2, 2, norm="none")
-    assert count(with_inputs) == weights - 64 * 16 + sum(o for _, o in table)
-    assert kernels(PatchDiscriminator(3, 3)) == 4 * weights
-
-
-@pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70), (4, 142), (5, 286)])
-def test_a_logit_sees_the_published_number_of_pixels(layers: int, field: int) -> None:
-    network = transparent(PatchDiscriminator(2, 1, 1, layers, norm="none"))
-    size = 2**layers * 24
-    middle = size // 2**layers // 2
-    first, last = seen(network, size, middle)
-    assert last - first + 1 == field
-
-
-@pytest.mark.parametrize("dimension", [2, 3])
-def test_up_to_three_layers_it_is_monais(dimension: int) -> None:
-    from monai.networks.nets import PatchDiscriminator as MonaiPatchDiscriminator
-
-    ours = seeded(PatchDiscriminator, dimension, 2, 4, layers=2, norm="batch").eval()
-    theirs = MonaiPatchDiscriminator(dimension, channels=4, in_channels=2, num_layers_d=2).eval()
-    state = zip(theirs.state_dict(), ours.state_dict().values(), strict=True)
-    theirs.load_state_dict(dict(state))
-    image = torch.rand(2, 2, *(21, 16, 18)[:dimension])
-    torch.testing.assert_close(ours(image), theirs(image)[-1])
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_smallest_image_has_one_logit_and_a_smaller_one_an_error(layers: int) -> None:
-    network = PatchDiscriminator(2, 1, 2, layers)
-    least = 3 * 2**layers
-    assert network(torch.rand(1, 1, least, least)).shape == (1, 1, 1, 1)
-    assert network(torch.rand(1, 1, 32, 33)).shape[2:] == (32 // 2**layers - 2,) * 2
-    with pytest.raises(DiscriminatorError, match=f"at least {least} .* found 40 x {least - 1}"):
-        network(torch.rand(1, 1, 40, least - 1))
-
-
-def test_channels_stop_at_eight_times_the_first() -> None:
-    network = PatchDiscriminator(2, 1, 2, layers=5, norm="none")
-    made = [m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)]
-    assert made == [2, 4, 8, 16, 16, 16, 1]
-
-
-def test_spectral_norm_bounds_each_kernels_largest_singular_value_to_1() -> None:
-    network = seeded(PatchDiscriminator, 2, 1, 4, 2, norm="none", spectral=True)
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        for convolution in convolutions:
-            # The estimate has to follow weights that a step has moved.
-            convolution.parametrizations.weight.original.mul_(50).add_(0.3)
-        for _ in range(30):
-            network(torch.rand(1, 1, 16, 16))
-    for convolution in convolutions:
-        largest = torch.linalg.matrix_norm(convolution.weight.detach().flatten(1), ord=2)
-        assert float(largest) == pytest.approx(1, abs=1e-2)
-    free = seeded(PatchDiscriminator, 2, 1, 4, 2, norm="none")
-    assert not any("parametrizations" in name for name in free.state_dict())
-
-
-def test_spectral_norms_estimate_is_part_of_the_state() -> None:
-    network = seeded(PatchDiscriminator, 2, 1, 2, 1, spectral=True).train()
-    image = torch.rand(2, 1, 8, 8)
-    network(image)
-    again = PatchDiscriminator(2, 1, 2, 1, spectral=True).train()
-    again.load_state_dict(network.state_dict())
-    for _ in range(2):
-        assert torch.equal(network(image), again(image))
-
-
-# ---- the discriminator of Nie's patches
-
-
-def test_the_discriminator_of_patches_has_the_published_layers() -> None:
-    network = ContextDiscriminator(1)
-    filters = [(1, 32), (32, 64), (64, 128), (128, 256)]
-    units = [(256 * 2**3, 512), (512, 128), (128, 1)]
-    weights = sum(i * o * 125 for i, o in filters) + sum(i * o for i, o in units)
-    assert kernels(network) == weights
-    assert count(network) == weights + 2 * (32 + 64 + 128 + 256) + 512 + 128 + 1
-    pools = [m for m in network.layers if isinstance(m, nn.MaxPool3d)]
-    assert len(pools) == 3
-    network(torch.rand(2, 1, 16, 16, 16)).sum().backward()
-    assert all(p.grad is not None for p in network.parameters())
-
-
-def test_patches_of_another_size_are_refused() -> None:
-    network = ContextDiscriminator(1, (8, 12, 16)).eval()
-    assert network(torch.rand(3, 1, 8, 12, 16)).shape == (3, 1)
-    with pytest.raises(ValueError, match=r"\(8, 12, 16\) voxels, found \(16, 16, 16\)"):
-        network(torch.rand(1, 1, 16, 16, 16))
-    with pytest.raises(DiscriminatorError, match=r"at least 16 voxels .* found .* 8 x 7 x 8"):
-        ContextDiscriminator(1, (8, 7, 8))
-
-
-# ---- from recipes
-
-
-def test_the_recipe_chooses_the_discriminator() -> None:
-    wanted = {"discriminator_channels": 3, "discriminator_layers": 2, "discriminator_norm": "batch"}
-    recipe = volume_recipe(
-        method={"name": "pix2pix"}, adversarial={**wanted, "spectral_norm": True}
-    )
-    network = build_discriminator(recipe, 2)
-    made = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    assert [(m.in_channels, m.out_channels) for m in made] == [(2, 3), (3, 6), (6, 12), (12, 1)]
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in network.modules()) == 2
-    assert all(hasattr(m, "parametrizations") for m in made)
-    assert network(torch.rand(1, 2, 16, 16)).shape == (1, 1, 2, 2)
-
-
-def test_with_context_gan_the_central_half_of_patches_is_judged() -> None:
-    recipe = volume_recipe(
-        method={"name": "context_gan"},
-        network={"name": "context_fcn", **NETWORKS["context_fcn"]},
-        sampling={"patch": [16, 24, 32]},
-    )
-    network = build_discriminator(recipe, 1).eval()
-    patch = build_network(recipe).eval()(torch.rand(1, 1, 16, 24, 32))[0]
-    assert network(central_half(patch)).shape == (1, 1)
