@@ -24,6 +24,7 @@ from DeepTranslateLib.engine.metrics.selfsimilarity import (
 from DeepTranslateLib.engine.metrics.structure import slice_similarity
 from DeepTranslateLib.engine.unpairedvalidation import UnpairedValidation
 from DeepTranslateLib.phantom import torso
+from DeepTranslateLib.phantom_contrasts import head
 
 RANDOM = np.random.default_rng
 
@@ -92,6 +93,15 @@ def test_an_edge_that_is_bright_on_the_other_side_is_at_its_place() -> None:
     source = ct(0).astype(float)
     assert gradient_difference(source, -source) == pytest.approx(0, abs=1e-9)
     assert normalised_self_ssim(source, -source) < 0.5
+
+
+@pytest.mark.parametrize("contrast", ["t2", "ct"])
+def test_gradients_find_distortions_where_contrasts_differ(contrast: str) -> None:
+    for seed in (0, 1):
+        images = head(seed, slices=6).images
+        source, truth = images["t1"].voxels, images[contrast].voxels
+        found = [gradient_difference(source, distorted(truth, n)) for n in (0, 1, 2, 3)]
+        assert found == sorted(found)
 
 
 @pytest.mark.parametrize("metric", [normalised_self_ssim, gradient_difference])
