@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.recipe import Recipe, recipe_from_json
+from DeepTranslateLib.recipe import DIRECTIONS, FORWARD, Recipe, recipe_from_json
 from DeepTranslateLib.schema import SchemaError, decode_json, from_json, limits, to_json
 
 SUFFIX = ".dtmodel"
@@ -97,6 +97,23 @@ class Model:
     path: Path
     recipe: Recipe
     card: Card
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The ways that it translates: from source to target, and back where it learnt that."""
+        return DIRECTIONS if self.recipe.is_two_way else (FORWARD,)
+
+    def refuse_direction(self, direction: str) -> None:
+        """Refuse a way that the model does not translate.
+
+        Raises:
+            ModelError: It has no such direction.
+        """
+        if direction not in self.directions:
+            raise ModelError(
+                f"The model {self.path} translates {' and '.join(self.directions)}, not "
+                f"'{direction}'. Take another model, or leave the direction out."
+            )
 
     def weights(self) -> bytes:
         """Return the safetensors file of the weights.

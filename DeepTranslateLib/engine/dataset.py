@@ -18,7 +18,7 @@ from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.methods import Batch
 from DeepTranslateLib.engine.noisy_inputs import noisy_sample
 from DeepTranslateLib.engine.planes import selections_of_planes
-from DeepTranslateLib.engine.preprocessing import slice_stack
+from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.sampling import epoch_order
 from DeepTranslateLib.familiarity import intensity_histogram
 from DeepTranslateLib.image import Image
@@ -52,6 +52,7 @@ class LabelledSlice:
         image: (channels, H, W) fp32, 0 to 1: the slice between its neighbours, if any.
         target: (H, W) uint8 channels, 0 none, 255 ignored; or (1, H, W) fp32 values, 0 to 1; or,
             where a mask says what counts, (2, H, W) fp32 values times weights, and the weights.
+            Without pairs, the image itself.
         full_size: Rows and columns of the whole slice at this pixel size.
     """
 
@@ -217,19 +218,13 @@ class SliceSet(CaseSet):
 
     def _add(self, selection: Selection, recipe: Recipe) -> None:
         image = selection.case.read_image()
-        target = read_target(selection.case, recipe)
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
         images = stack.images(indices)
-        counted = selection.case.counted(PLANES[recipe.sampling.plane])
-        if recipe.target.kind == "labels":
-            targets = stack.labels(target, recipe, indices, counted)
-        else:
-            if counted is None and self._masked:
-                # All slices of a batch have the same channels.
-                counted = np.ones(stack.voxels.shape, dtype=bool)
-            targets = stack.targets(target, recipe, indices, counted)
+        targets = (
+            images if recipe.is_unpaired else self._targets(selection.case, stack, recipe, indices)
+        )
         images, targets = self._keep(images, "images"), self._keep(targets, "targets")
         self.slices.extend(
             LabelledSlice(picture, truth, stack.full_size)
@@ -238,6 +233,18 @@ class SliceSet(CaseSet):
         self.sources.extend((selection.case, stored) for stored in chosen)
         if recipe.sampling.plane == self._recipe.sampling.plane:
             self._measure(image, indices)
+
+    def _targets(
+        self, case: Case, stack: SliceStack, recipe: Recipe, indices: Sequence[int]
+    ) -> Tensor:
+        target = read_target(case, recipe)
+        counted = case.counted(PLANES[recipe.sampling.plane])
+        if recipe.target.kind == "labels":
+            return stack.labels(target, recipe, indices, counted)
+        if counted is None and self._masked:
+            # All slices of a batch have the same channels.
+            counted = np.ones(stack.voxels.shape, dtype=bool)
+        return stack.targets(target, recipe, indices, counted)
 
 
 def collate(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,8 @@ from DeepTranslateLib.engine.device import choose_device, without_denormals
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.memory import memory_use
 from DeepTranslateLib.engine.sampling import random_state
-from DeepTranslateLib.engine.volumeset import VolumeSet, prepared_set
+from DeepTranslateLib.engine.unpairedset import UnpairedSet, training_set
+from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import resolved_spacings
 from DeepTranslateLib.recipe import Recipe
 
@@ -35,8 +36,9 @@ _SLICES_OF_A_CASE = 4
 def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, Any]:
     """Measure some real steps and a validation, and reckon from them; nothing is kept.
 
-    Reads as many cases as a few seconds allow, at least one of each side of the split. Where not
-    all are read and the cohort does not name the labelled slices, their number is reckoned, too.
+    Reads as many cases as a few seconds allow, at least one of each side of the split and, where
+    there are domains, of each of these. Where not all are read and the cohort does not name the
+    labelled slices, their number is reckoned, too.
 
     Args:
         recipe: What would be trained.
@@ -68,7 +70,7 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="deeptranslate-") as folder:
         some = [side.some() for side in sides]
         sets = [
-            prepared_set(part, recipe, Path(folder) / "cache", teaching=part is some[0])
+            training_set(part, recipe, Path(folder) / "cache", teaching=part is some[0])
             for part in some
         ]
         shares = [side.share(part) for side, part in zip(sides, some, strict=True)]
@@ -120,6 +122,7 @@ class _Side:
         self._count = len(selections)
         self._plane = recipe.sampling.plane
         self._by_volume = recipe.is_volumetric
+        self._has_pairs = not recipe.is_unpaired
         self._named = [None if s.slices is None else len(s.slices) for s in selections]
         self._seconds = 0.0
         self._held = held
@@ -130,14 +133,28 @@ class _Side:
         if not self._left:
             return
         # From both ends and the middle, as cohorts are often in the order of their scanners.
-        selection = self._left.pop([0, -1, len(self._left) // 2][len(self.read) % 3])
+        place = [0, -1, len(self._left) // 2][len(self.read) % 3]
+        selection = self._left.pop(self._fresh()[0] if self.read and self._fresh() else place)
         case, started = selection.case, time.monotonic()
         if case not in self._held:
             self._held[case] = dataclasses.replace(
-                case, image=case.read_image(), target=case.read_target(), mask=case.read_mask()
+                case,
+                image=case.read_image(),
+                target=case.read_target() if self._has_pairs else None,
+                mask=case.read_mask(),
             )
         self._seconds += time.monotonic() - started
         self.read.append(Selection(self._held[case], selection.slices))
+
+    @property
+    def lacks_a_domain(self) -> bool:
+        """Whether nothing was read yet of some domain."""
+        return bool(self._fresh())
+
+    def _fresh(self) -> list[int]:
+        """Places of what is left of domains that nothing was read of."""
+        known = {selection.case.domain for selection in self.read}
+        return [place for place, s in enumerate(self._left) if s.case.domain not in known]
 
     def some(self) -> list[Selection]:
         """What was read, with a few slices of each case where slices are what is learnt from."""
@@ -177,7 +194,8 @@ class _Side:
 def _read_in_turn(sides: Sequence[_Side]) -> None:
     end = time.monotonic() + _READING_SECONDS
     for side in sides:
-        side.read_next()
+        while side.lacks_a_domain:
+            side.read_next()
     # Memory is for the training: four volumes tell enough of the sizes of slices.
     while time.monotonic() < end and len(sides[0].read) < 4:
         before = len(sides[0].read)
@@ -197,7 +215,9 @@ def _refuse_faults(selections: Sequence[Selection], recipe: Recipe) -> None:
 
 
 @without_denormals()
-def _step_seconds(learner: Learner, training: SliceSet | VolumeSet, recipe: Recipe) -> list[float]:
+def _step_seconds(
+    learner: Learner, training: SliceSet | VolumeSet | UnpairedSet, recipe: Recipe
+) -> list[float]:
     """Time of each of some steps; the first one, which sets things up, is left out."""
     seed, batch = recipe.training.seed, recipe.training.batch_size
     epochs = (training.epoch(epoch) for epoch in itertools.count())
@@ -216,7 +236,7 @@ def _step_seconds(learner: Learner, training: SliceSet | VolumeSet, recipe: Reci
 
 
 @without_denormals()
-def _validation_seconds(learner: Learner, validation: SliceSet | VolumeSet) -> float:
+def _validation_seconds(learner: Learner, validation: SliceSet | VolumeSet | UnpairedSet) -> float:
     """Time to validate a slice or patch; the first, which sets things up, is left out if it can."""
     times: list[float] = []
     end = time.monotonic() + _VALIDATION_SECONDS

@@ -81,7 +81,7 @@ def write_weights(
         epoch: Whose weights these are, from 1.
         metrics: How well they do.
         cohort: What they have learnt from.
-        weights: On the CPU.
+        weights: On the CPU; of two directions as `directions.joined`.
     """
     card = Card(
         name=recipe.title or recipe.name,

@@ -9,13 +9,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from DeepTranslateLib.engine.directions import joined, of_direction
 from DeepTranslateLib.engine.freezing import encoder_of, is_frozen
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.volumestack import taken_spacings
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import FORWARD, Recipe
 
 
 def initial_weights(model: Model, recipe: Recipe) -> InitialWeights:
@@ -29,7 +30,8 @@ def initial_weights(model: Model, recipe: Recipe) -> InitialWeights:
     """
     weights = _weights(model)
     wanted = {name: tensor.shape for name, tensor in build_network(recipe).state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != wanted:
+    ways = [of_direction(weights, direction) for direction in model.directions]
+    if any({name: tensor.shape for name, tensor in way.items()} != wanted for way in ways):
         raise TrainingError(
             f"The model {model.path} cannot be trained further with the recipe '{recipe.name}': "
             f"their networks are not the same ({'; '.join(_differences(model.recipe, recipe))}). "
@@ -66,11 +68,14 @@ def transferred_weights(model: Model, recipe: Recipe) -> InitialWeights:
     network = build_network(recipe)
     wanted = network.state_dict()
     fitting = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name in wanted and tensor.shape == wanted[name].shape
+        direction: {
+            name: tensor
+            for name, tensor in of_direction(weights, direction).items()
+            if name in wanted and tensor.shape == wanted[name].shape
+        }
+        for direction in model.directions
     }
-    fresh = tuple(name for name in wanted if name not in fitting)
+    fresh = tuple(name for name in wanted if name not in fitting[FORWARD])
     if is_frozen(recipe, 0):
         parts = encoder_of(network, recipe.network.name)
         frozen = {id(parameter) for part in parts for parameter in part.parameters()}
@@ -86,7 +91,7 @@ def transferred_weights(model: Model, recipe: Recipe) -> InitialWeights:
     origin = _origin(model)
     if fresh:
         origin["fresh_layers"] = ", ".join(layers_of(fresh))
-    return InitialWeights(fitting, origin, fresh)
+    return InitialWeights(joined(fitting), origin, fresh)
 
 
 def layers_of(tensors: Iterable[str]) -> tuple[str, ...]:

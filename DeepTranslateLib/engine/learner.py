@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
 from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, as_batch, collate
 from DeepTranslateLib.engine.device import autocast, full_precision
+from DeepTranslateLib.engine.directions import joined, of_direction
 from DeepTranslateLib.engine.freezing import freeze
-from DeepTranslateLib.engine.methods import build_method
+from DeepTranslateLib.engine.methods import Batch, build_method
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
 from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches
+from DeepTranslateLib.engine.unpairedset import Pair, ValidationPair
+from DeepTranslateLib.engine.unpairedvalidation import UnpairedValidation
 from DeepTranslateLib.engine.validationmetrics import ValidationMetrics
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import BACKWARD, FORWARD, Recipe, in_direction
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class InitialWeights:
     """First weights of a training.
 
     Attributes:
-        weights: Of the translating network; they must fit.
+        weights: Of the translating networks, as `directions.joined`; they must fit. Those of one
+            direction are where both start from.
         origin: The `name` of the model they are from and their `weights_sha256`.
         fresh: Names of the network's tensors that start anew; all others are in the weights.
     """
@@ -52,59 +57,93 @@ class Learner:
     ) -> None:
         self._recipe = recipe
         self._device = device
+        self._backward = in_direction(recipe, BACKWARD) if recipe.is_unpaired else recipe
         torch.manual_seed(recipe.training.seed)
         self._method = build_method(recipe, device)
-        translator = self._method.networks[self._method.translator]
         if initial is not None:
-            translator.load_state_dict(initial.weights, strict=not initial.fresh)
+            there = of_direction(initial.weights, FORWARD)
+            for direction, network in self._translators().items():
+                weights = of_direction(initial.weights, direction) or there
+                network.load_state_dict(weights, strict=not initial.fresh)
         decay = recipe.training.ema
-        self._average = (
-            AveragedModel(translator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self._averages = {
+            direction: AveragedModel(
+                network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+            )
+            for direction, network in self._translators().items()
             if decay is not None
-            else None
-        )
+        }
+        # Norms of the last step of each optimizer, where there is a game to watch.
+        self._gradients: dict[str, float] = {}
         half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
         self._scaler = torch.amp.GradScaler("cuda", enabled=half)
 
     @property
     def translator(self) -> nn.Module:
         """The network that translates: the average of its weights where the recipe asks so."""
-        if self._average is not None:
-            return self._average.module
-        return self._method.networks[self._method.translator]
+        return self.translators[FORWARD]
+
+    @property
+    def translators(self) -> dict[str, nn.Module]:
+        """By direction the network that translates, as `translator`; the way there first."""
+        if self._averages:
+            return {direction: average.module for direction, average in self._averages.items()}
+        return self._translators()
+
+    def _translators(self) -> dict[str, nn.Module]:
+        """The networks themselves, which learn."""
+        names = self._method.translators
+        return {direction: self._method.networks[name] for direction, name in names.items()}
 
     def begin_epoch(self, epoch: int) -> None:
         """Make the networks ready to learn, at the learning rate of this epoch (from 0)."""
         rate = learning_rate(self._recipe, epoch)
-        for each in self._method.optimizers.values():
-            for group in each.param_groups:
-                group["lr"] = rate
+        for name, optimizer in self._method.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self._method.rates.get(name, 1.0)
         for network in self._method.networks.values():
             network.train()
-        freeze(self._method.networks[self._method.translator], self._recipe, epoch)
+        for network in self._translators().values():
+            freeze(network, self._recipe, epoch)
+        self._method.begin_epoch(epoch)
 
     def step(
-        self, slices: Sequence[LabelledSlice | PatchDraw], random: np.random.Generator
-    ) -> float:
-        """Learn from one batch of slices or patches, augmented; returns the loss.
+        self, slices: Sequence[LabelledSlice | PatchDraw | Pair], random: np.random.Generator
+    ) -> dict[str, float]:
+        """Learn from one batch of slices or patches, augmented.
 
         Args:
             slices: The batch.
             random: All that is random in this step is drawn from it.
+
+        Returns:
+            Losses and measures by name, "loss" among them.
         """
         # Dropout and the like draw from torch's own generator.
         torch.manual_seed(int(random.integers(2**62)))
         augment: Any = augmented_patches if self._recipe.is_volumetric else augmented_slices
-        images, targets = augment(slices, self._recipe, random, self._device)
-        batch = as_batch(images, targets, self._recipe)
-        return float(self._method.training_step(batch, self._update)["loss"])
+        if self._recipe.is_unpaired:
+            sources = [each.source for each in slices if isinstance(each, Pair)]
+            others = [each.target for each in slices if isinstance(each, Pair)]
+            images, _ = augment(sources, self._recipe, random, self._device)
+            targets, _ = augment(others, self._backward, random, self._device)
+            batch = Batch(images, targets, torch.ones_like(images))
+        else:
+            images, targets = augment(slices, self._recipe, random, self._device)
+            batch = as_batch(images, targets, self._recipe)
+        found = self._method.training_step(batch, self._update)
+        return {name: float(value) for name, value in found.items()} | self._gradients
 
     @torch.inference_mode()
-    def validate(self, slices: Sequence[Piece]) -> tuple[float, ValidationMetrics]:
+    def validate(
+        self, slices: Sequence[Piece | ValidationPair]
+    ) -> tuple[float, ValidationMetrics | UnpairedValidation]:
         """Loss, averaged over pieces, and metrics on the pieces as they are.
 
         As when images are translated, volumes are computed in full precision.
         """
+        if self._recipe.is_unpaired:
+            return self._validate_unpaired(slices)
         network = self.translator.eval()
         exact = self._recipe.target.kind == "volume"
         metrics = ValidationMetrics(self._recipe)
@@ -118,18 +157,39 @@ class Learner:
             metrics.add(output, batch)
         return total / sum(piece.weight for piece in slices), metrics
 
+    def _validate_unpaired(self, pairs: Sequence[Any]) -> tuple[float, UnpairedValidation]:
+        for network in self._method.networks.values():
+            network.eval()
+        networks = {name: network.eval() for name, network in self.translators.items()}
+        assert self._recipe.target.range is not None
+        metrics = UnpairedValidation(self._recipe.target.range)
+        total = 0.0
+        # Places that a loss draws are the same each time.
+        torch.manual_seed(self._recipe.training.seed)
+        for pair in pairs:
+            source, other = (each[None].to(self._device) for each in (pair.image, pair.target))
+            with full_precision():
+                output = networks[FORWARD](source)[0].float()
+                cycled = networks[BACKWARD](output)[0].float() if BACKWARD in networks else None
+                batch = Batch(source, other, torch.ones_like(source))
+                total += float(self._method.validation_loss(output, batch)) * pair.weight
+            metrics.add(source, output, cycled, other)
+        return total / sum(pair.weight for pair in pairs), metrics
+
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the translating network's weights, on the CPU."""
+        """A copy of the translating networks' weights, on the CPU, as `directions.joined`."""
+        networks = {name: network.state_dict() for name, network in self.translators.items()}
         return {
-            name: tensor.detach().to("cpu", copy=True)
-            for name, tensor in self.translator.state_dict().items()
+            name: tensor.detach().to("cpu", copy=True) for name, tensor in joined(networks).items()
         }
 
     def state(self) -> dict[str, Any]:
         """All that later steps depend on."""
         return {
             "networks": {n: net.state_dict() for n, net in self._method.networks.items()},
-            "average": None if self._average is None else self._average.state_dict(),
+            **_averages_state(self._averages),
+            "method": self._method.state(),
+            "gradients": self._gradients,
             "optimizers": {n: opt.state_dict() for n, opt in self._method.optimizers.items()},
             "scaler": self._scaler.state_dict(),
         }
@@ -138,8 +198,11 @@ class Learner:
         """Go back to a state that `state` gave."""
         for name, network in self._method.networks.items():
             network.load_state_dict(state["networks"][name])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
+        for direction, average in self._averages.items():
+            average.load_state_dict(state[_average_key(direction)])
+        # Of a checkpoint from before methods had a state there is none.
+        self._method.restore(state.get("method", {}))
+        self._gradients = dict(state.get("gradients", {}))
         for name, optimizer in self._method.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self._scaler.load_state_dict(state["scaler"])
@@ -149,16 +212,29 @@ class Learner:
         optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         clip = self._recipe.optimizer.gradient_clip
-        if clip is not None:
+        watched = len(self._method.optimizers) > 1
+        if clip is not None or watched:
             self._scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, clip)
+            norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+            if watched:
+                self._gradients[f"{name}_gradient"] = float(norm)
         self._scaler.step(optimizer)
         self._scaler.update()
-        if self._average is not None and name == self._method.translator:
-            network = self._method.networks[name]
-            self._average.update_parameters(network)
-            _copy_whole_numbers(network, self._average.module)
+        if self._averages and name == self._method.generator:
+            for direction, network in self._translators().items():
+                self._averages[direction].update_parameters(network)
+                _copy_whole_numbers(network, self._averages[direction].module)
+
+
+def _averages_state(averages: Mapping[str, AveragedModel]) -> dict[str, Any]:
+    # The key of a single direction is that of checkpoints that know no other.
+    states: dict[str, Any] = {_average_key(FORWARD): None}
+    return states | {_average_key(name): each.state_dict() for name, each in averages.items()}
+
+
+def _average_key(direction: str) -> str:
+    return "average" if direction == FORWARD else f"average of {direction}"
 
 
 def _copy_whole_numbers(source: nn.Module, average: nn.Module) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from DeepTranslateLib.cohort import Case
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.labelvalues import channels_of_values, values_of_channels
 from DeepTranslateLib.engine.outputs import on_grid_of
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
 from DeepTranslateLib.engine.translation import Translator
+from DeepTranslateLib.engine.unpairedset import UnpairedSet
 from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.jobs import Events
-from DeepTranslateLib.recipe import PLANES, Recipe
+from DeepTranslateLib.recipe import BACKWARD, FORWARD, PLANES, Recipe, in_direction
 
 FOLDER = "previews"
 KEPT = 20
@@ -33,8 +36,8 @@ class Previews:
 
     After the first epoch and the last one, and between them as often as a watcher can follow and
     the training can bear. Writes images of one slice, in their place in the patient, to
-    `folder/previews`: `input.nrrd` and `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of the last
-    epochs.
+    `folder/previews`: `input.nrrd` and, of pairs, `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of
+    the last epochs, and `cycled_NNNN.nrrd`, what the way back makes of that, where there is one.
 
     With fusion of planes, what is shown is made by the slices of the recipe's own plane.
 
@@ -50,7 +53,7 @@ class Previews:
         self,
         folder: Path,
         recipe: Recipe,
-        validation: SliceSet | VolumeSet,
+        validation: SliceSet | VolumeSet | UnpairedSet,
         device: torch.device,
         events: Events,
     ) -> None:
@@ -62,11 +65,11 @@ class Previews:
         self._next = -float("inf")
         self._chosen: tuple[SliceStack | VolumeStack, int, Image] | None = None
 
-    def __call__(self, network: nn.Module, epoch: int, last: bool) -> None:
+    def __call__(self, networks: Mapping[str, nn.Module], epoch: int, last: bool) -> None:
         """Write a preview, if it is time for one.
 
         Args:
-            network: What translates.
+            networks: What translates, by direction.
             epoch: The one just done, from 0.
             last: No other will follow.
         """
@@ -78,18 +81,17 @@ class Previews:
         if image.is_sheared:  # no file can hold it
             return
         started = time.monotonic()
-        translator = Translator(network, self._recipe, self._device)
+        translator = Translator(networks[FORWARD], self._recipe, self._device)
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
-        output = translator.translate_stack(stack, [index])
-        write_image(on_grid_of(image, output, self._recipe), self._folder / prediction)
+        output = on_grid_of(image, translator.translate_stack(stack, [index]), self._recipe)
+        write_image(output, self._folder / prediction)
+        files = {"input": f"{FOLDER}/input.nrrd", "prediction": prediction}
+        if not self._recipe.is_unpaired:
+            files["target"] = f"{FOLDER}/target.nrrd"
+        if BACKWARD in networks:
+            files |= self._cycled(networks[BACKWARD], output, epoch)
         self._drop_old()
-        self._events.emit(
-            "preview",
-            epoch=epoch,
-            input=f"{FOLDER}/input.nrrd",
-            target=f"{FOLDER}/target.nrrd",
-            prediction=prediction,
-        )
+        self._events.emit("preview", epoch=epoch, **files)
         now = time.monotonic()
         self._next = now + max(_SECONDS, (now - started) / _SHARE)
 
@@ -113,24 +115,36 @@ class Previews:
             stack = slice_stack(whole, self._recipe)
             index = stack.index(stored)
         image = _one_slice(whole, index, self._plane)
-        target = _one_slice(read_target(case, self._recipe), index, self._plane).oriented(
-            image.orientation
-        )
-        if self._recipe.target.kind == "labels":
-            channels = channels_of_values(target.voxels, self._recipe)
-            target = target.with_voxels(values_of_channels(channels, self._recipe))
         if not image.is_sheared:
             (self._folder / FOLDER).mkdir(exist_ok=True)
             write_image(image, self._folder / FOLDER / "input.nrrd")
-            write_image(target, self._folder / FOLDER / "target.nrrd")
+            if not self._recipe.is_unpaired:
+                target = self._target(case, index).oriented(image.orientation)
+                write_image(target, self._folder / FOLDER / "target.nrrd")
         if isinstance(stack, VolumeStack):
             return stack, index, image
         return stack.alone(index), 0, image
 
+    def _target(self, case: Case, index: int) -> Image:
+        target = _one_slice(read_target(case, self._recipe), index, self._plane)
+        if self._recipe.target.kind == "volume":
+            return target
+        channels = channels_of_values(target.voxels, self._recipe)
+        return target.with_voxels(values_of_channels(channels, self._recipe))
+
+    def _cycled(self, back: nn.Module, translated: Image, epoch: int) -> dict[str, str]:
+        """Write what the way back makes of a translated slice; its file, by the event's field."""
+        recipe = in_direction(self._recipe, BACKWARD)
+        again = Translator(back, recipe, self._device).translate(translated)
+        name = f"{FOLDER}/cycled_{epoch + 1:04d}.nrrd"
+        write_image(again, self._folder / name)
+        return {"cycled": name}
+
     def _drop_old(self) -> None:
-        names = sorted((self._folder / FOLDER).glob("epoch_*.nrrd"), key=_epoch_of)
-        for path in names[:-KEPT]:
-            path.unlink(missing_ok=True)
+        for kind in ("epoch", "cycled"):
+            names = sorted((self._folder / FOLDER).glob(f"{kind}_*.nrrd"), key=_epoch_of)
+            for path in names[:-KEPT]:
+                path.unlink(missing_ok=True)
 
 
 def _one_slice(image: Image, index: int, plane: str) -> Image:
@@ -142,5 +156,5 @@ def _one_slice(image: Image, index: int, plane: str) -> Image:
 
 
 def _epoch_of(path: Path) -> int:
-    number = path.stem.removeprefix("epoch_")
+    number = path.stem.rpartition("_")[2]
     return int(number) if number.isdigit() else 0

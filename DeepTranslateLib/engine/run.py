@@ -20,6 +20,7 @@ from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.device import choose_device, place
+from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.export import write_weights
 from DeepTranslateLib.engine.finetuning import (
@@ -36,11 +37,11 @@ from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.tensorboard import TensorBoardLog
 from DeepTranslateLib.engine.training import Trainer, TrainingError
 from DeepTranslateLib.engine.translation import Translator
-from DeepTranslateLib.engine.volumeset import prepared_set
+from DeepTranslateLib.engine.unpairedset import training_set
 from DeepTranslateLib.engine.volumestack import resolved_spacings, taken_spacings
 from DeepTranslateLib.jobs import FINISH_FILE, STOP_FILE, Events, EventSink
 from DeepTranslateLib.model import Model, read_model
-from DeepTranslateLib.recipe import Recipe, RecipeError, read_recipe, write_recipe
+from DeepTranslateLib.recipe import FORWARD, Recipe, RecipeError, read_recipe, write_recipe
 from DeepTranslateLib.runfolder import (
     COHORT_FILE,
     EVENTS_FILE,
@@ -161,23 +162,23 @@ def _train(
     recipe = _with_landmarks(recipe, split, folder, initial)
     cache = folder / "cache"
     validation = noisy_selections(split.validation, recipe, cache / "noisy")
-    training_set = prepared_set(split.training, recipe, cache, teaching=True)
-    validation_set = prepared_set(validation, recipe, cache / "validation")
+    learnt_from = training_set(split.training, recipe, cache, teaching=True)
+    validated_on = training_set(validation, recipe, cache / "validation")
     begins = not (folder / LAST_CHECKPOINT).is_file()
     trainer = Trainer(
         recipe,
-        training_set,
-        validation_set,
+        learnt_from,
+        validated_on,
         folder,
         device,
         events,
         should_stop=lambda: should_stop() or (folder / STOP_FILE).exists(),
         checkpoint_seconds=checkpoint_seconds,
         should_finish=(folder / FINISH_FILE).exists,
-        after_epoch=Previews(folder, recipe, validation_set, device, events),
+        after_epoch=Previews(folder, recipe, validated_on, device, events),
         initial=start,
     )
-    about = {**_split_counts(split), "training": training_set.fingerprint()}
+    about = {**_split_counts(split), "training": learnt_from.fingerprint()}
     if trainer.initial is not None:
         about["initial_model"] = trainer.initial
     # Not before the trainer has accepted the folder's checkpoint as one of this run.
@@ -187,14 +188,16 @@ def _train(
         events.emit("started_from_model", **start.origin, fresh=list(layers_of(start.fresh)))
     weights = trainer.run()
     network = build_network(recipe)
-    network.load_state_dict(weights)
+    network.load_state_dict(of_direction(weights, FORWARD))
     events.emit("validating")
     translator = Translator(place(network, recipe, device), recipe, device)
     progress = trainer.progress
-    found = {
-        **evaluate(translator, validation),
-        "loss": progress.history[progress.best_epoch]["validation_loss"],
-    }
+    best = progress.history[progress.best_epoch]
+    # Without pairs there is nothing more to compare with than in training.
+    measured = (
+        best["validation_metrics"] if recipe.is_unpaired else evaluate(translator, validation)
+    )
+    found = {**measured, "loss": best["validation_loss"]}
     about["training_seconds"] = round(trainer.seconds, 1)
     path = write_weights(
         folder / MODEL_FILE,

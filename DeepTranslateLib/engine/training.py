@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,16 @@ from DeepTranslateLib.engine.identity import is_same_training
 from DeepTranslateLib.engine.learner import InitialWeights, Learner
 from DeepTranslateLib.engine.memory import memory_use
 from DeepTranslateLib.engine.sampling import random_state
+from DeepTranslateLib.engine.unpairedset import UnpairedSet
 from DeepTranslateLib.engine.volumeset import VolumeSet
+from DeepTranslateLib.engine.watch import new_warnings
 from DeepTranslateLib.jobs import Events, Stopped
 from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe.learning import LAST
 from DeepTranslateLib.runfolder import BEST_CHECKPOINT, LAST_CHECKPOINT, kept_checkpoint
 from DeepTranslateLib.schema import to_json
 
-AfterEpoch = Callable[[nn.Module, int, bool], None]
+AfterEpoch = Callable[[Mapping[str, nn.Module], int, bool], None]
 
 
 class TrainingError(RuntimeError):
@@ -42,12 +45,13 @@ class Progress:
     """How far a run is, and its best epoch; epochs and steps are counted from 0.
 
     `epoch` and `step` are the next to be done, `loss_sum` the losses of the steps of the
-    current epoch so far.
+    current epoch so far, `sums` by name of all losses and measures where there are others.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
     best_epoch: int = -1
     best_value: float = float("inf")
     seconds: float = 0.0
@@ -67,8 +71,8 @@ class Trainer:
         should_stop: Asked after each step; when it says yes, a checkpoint is saved.
         checkpoint_seconds: Least time between two checkpoints.
         should_finish: Asked after each epoch; when it says yes, that epoch was the last.
-        after_epoch: Given the translating network (not to be changed), the epoch (from 0) and
-            whether it is the last one.
+        after_epoch: Given the translating networks by direction (not to be changed), the epoch
+            (from 0) and whether it is the last one.
         initial: Weights to start from; a run that goes on has started already.
 
     Raises:
@@ -79,15 +83,15 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        training: SliceSet | VolumeSet,
-        validation: SliceSet | VolumeSet,
+        training: SliceSet | VolumeSet | UnpairedSet,
+        validation: SliceSet | VolumeSet | UnpairedSet,
         folder: Path,
         device: torch.device,
         events: Events,
         should_stop: Callable[[], bool] = lambda: False,
         checkpoint_seconds: float = 15.0,
         should_finish: Callable[[], bool] = lambda: False,
-        after_epoch: AfterEpoch = lambda network, epoch, last: None,
+        after_epoch: AfterEpoch = lambda networks, epoch, last: None,
         initial: InitialWeights | None = None,
     ) -> None:
         self._recipe = recipe
@@ -140,7 +144,7 @@ class Trainer:
             self._finish_epoch()
             finishing = self._should_finish()
             last = finishing or self.is_complete
-            self._after_epoch(self._learner.translator, self.progress.epoch - 1, last)
+            self._after_epoch(self._learner.translators, self.progress.epoch - 1, last)
             if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
                 self._save()
         self._save()
@@ -162,12 +166,17 @@ class Trainer:
         while progress.step < steps:
             first = progress.step * training.batch_size
             chosen = order[first : first + training.batch_size]
-            loss = self._learner.step(
+            found = self._learner.step(
                 chosen,
                 random_state(training.seed, progress.epoch, progress.step),
             )
-            self._refuse_divergence("loss", loss)
+            loss = found["loss"]
+            for name, value in found.items():
+                self._refuse_divergence("loss" if name == "loss" else f"measure '{name}'", value)
             progress.loss_sum += loss
+            if len(found) > 1:
+                sums = progress.sums
+                progress.sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
             progress.step += 1
             self._report_step(steps, loss)
             if self._should_stop():
@@ -188,7 +197,8 @@ class Trainer:
         progress = self.progress
         loss, metrics = self._learner.validate(self._validation.pieces)
         self._refuse_divergence("validation loss", loss)
-        value = metrics.monitored(loss)
+        last = self._recipe.training.monitor == LAST
+        value = -float(progress.epoch) if last else metrics.monitored(loss)
         if math.isnan(value):
             # As of Dice where no label is to be found: worse than any that is known.
             value = math.inf
@@ -213,9 +223,12 @@ class Trainer:
             },
             "best_epoch": progress.best_epoch,
         }
+        if progress.sums:
+            steps = max(1, progress.step)
+            record["losses"] = {name: value / steps for name, value in progress.sums.items()}
         progress.history.append(record)
         progress.epoch += 1
-        progress.step, progress.loss_sum = 0, 0.0
+        progress.step, progress.loss_sum, progress.sums = 0, 0.0, {}
         self._events.emit(
             "epoch",
             **record,
@@ -223,6 +236,8 @@ class Trainer:
             seconds=round(self.seconds, 3),
             memory=memory_use(self._device),
         )
+        for advice in new_warnings(progress.history, self._recipe):
+            self._events.emit("warning", subject="", message=advice)
 
     def _keep_weights(self) -> None:
         every, epoch = self._recipe.training.keep_every, self.progress.epoch

@@ -19,6 +19,7 @@ from DeepTranslateLib.engine.device import (
     place,
     without_denormals,
 )
+from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.memory import refuse_above, resident_memory
 from DeepTranslateLib.engine.mirroring import mirrored_mean
 from DeepTranslateLib.engine.networks import build_network
@@ -38,7 +39,7 @@ from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import FORWARD, Recipe, in_direction
 
 __all__ = ["Progress", "Translator", "channels_of"]
 
@@ -71,22 +72,35 @@ class Translator:
 
     @classmethod
     def from_model(
-        cls, model: Model, device: torch.device, memory_limit: int | None = None
+        cls,
+        model: Model,
+        device: torch.device,
+        memory_limit: int | None = None,
+        direction: str = FORWARD,
     ) -> Translator:
         """Load a model's weights onto a device.
 
+        Args:
+            model: What translates.
+            device: Where it computes.
+            memory_limit: As of the class.
+            direction: FORWARD, or BACKWARD where the model has both.
+
         Raises:
-            ModelError: The weights are damaged or do not fit the model's own recipe.
+            ModelError: The weights are damaged or do not fit the model's own recipe, or it has no
+                such direction.
         """
-        network = build_network(model.recipe)
+        model.refuse_direction(direction)
+        recipe = in_direction(model.recipe, direction)
+        network = build_network(recipe)
         try:
-            network.load_state_dict(load(model.weights()))
+            network.load_state_dict(of_direction(load(model.weights()), direction))
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise ModelError(
                 f"The weights in {model.path} do not fit its recipe ({error}). The file was "
                 "damaged or put together by hand; get it again from where it came from."
             ) from error
-        return cls(place(network, model.recipe, device), model.recipe, device, memory_limit)
+        return cls(place(network, recipe, device), recipe, device, memory_limit)
 
     def translate(self, image: Image, progress: Progress | None = None) -> Image:
         """Translate a volume.

@@ -83,15 +83,18 @@ class VolumeSet(CaseSet):
 
     def _add(self, selection: Selection, recipe: Recipe) -> None:
         case, chosen = selection.case, selection.slices
-        image, target = case.read_image(), read_target(case, recipe)
+        image = case.read_image()
         stack = volume_stack(image, recipe)
+        prepared = stack.prepared(0, stack.depth)
         counted = case.counted(PLANES[recipe.sampling.plane])
-        if recipe.target.kind == "labels":
-            truth = stack.labels(target, recipe, chosen, counted)
+        if recipe.is_unpaired:
+            truth = prepared
+        elif recipe.target.kind == "labels":
+            truth = stack.labels(read_target(case, recipe), recipe, chosen, counted)
         else:
-            truth = stack.targets(target, recipe, chosen, counted)
+            truth = stack.targets(read_target(case, recipe), recipe, chosen, counted)
         volume = LabelledVolume(
-            self._keep(stack.prepared(0, stack.depth), "image"),
+            self._keep(prepared, "image"),
             self._keep(truth, "target"),
             stack.full_size,
             stack.spacing,

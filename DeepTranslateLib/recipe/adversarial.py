@@ -89,8 +89,8 @@ class Structure:
 
     Terms with a weight of 0 are left out. `features` is a model of DeepTranslate with a U-Net
     (.dtmodel), of which the encoder is used, or a file of VGG-16 weights (.safetensors);
-    `segmentor` a model that labels the input. Either is a local file that must have the SHA-256
-    named here, so that a recipe says what it learns by.
+    `segmentor` a model that labels images of both kinds. Either is a local file that must have the
+    SHA-256 named here, so that a recipe says what it learns by.
     """
 
     perceptual_weight: float = limits(
@@ -116,7 +116,7 @@ class Structure:
     features_level: int = limits(
         2, minimum=0, maximum=7, help="Of the features, 0 the finest that the network has."
     )
-    segmentor: str = limits("", help="File of the model that labels are of.")
+    segmentor: str = limits("", help="File of the model that labels both images.")
     segmentor_sha256: str = limits("", help="Of that file.")
 
     def validate(self, path: str) -> None:
@@ -139,12 +139,13 @@ class Contrast:
     """Features at the same place of input and output, told from those elsewhere (CUT).
 
     Park et al. 2020, equations 3 and 4. `layers` are those of the generator's encoder whose
-    features are compared, 0 being the image itself.
+    features are compared, 0 being the image itself; null: it, each halving, and the first and the
+    middle block.
     """
 
     weight: float = limits(1.0, minimum=0, maximum=1e6, help="Of the contrastive loss.")
     patches: int = limits(256, minimum=2, maximum=4096, help="Places compared in each layer.")
     temperature: float = limits(0.07, minimum=1e-3, maximum=10, help="The lower, the stricter.")
     layers: tuple[int, ...] | None = limits(
-        None, minimum=0, maximum=64, help="Of the encoder; null: five, evenly spread."
+        None, minimum=0, maximum=64, help="Of the encoder; null: as published."
     )

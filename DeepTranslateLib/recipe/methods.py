@@ -114,14 +114,42 @@ def check_method(recipe: Recipe, path: str) -> None:
             f"{path}.network.name",
             f"'cut' compares features within a 'resnet', found '{network}'.",
         )
+    if recipe.network.residual and (name == "cut" or recipe.structure.latent_weight):
+        raise RecipeError(
+            f"{path}.network.residual",
+            "features and latent are of a network that makes images, not differences; use false.",
+        )
     if name == "context_gan" and recipe.network.dimension != 3:
         raise RecipeError(
             f"{path}.network.dimension", "'context_gan' learns from patches: 3, and sampling.patch."
         )
     if recipe.noise.is_added:
         raise RecipeError(f"{path}.noise.kind", f"'{name}' takes images as they are; use 'none'.")
+    _check_objective(recipe, path)
+    if recipe.structure.latent_weight and network != "resnet":
+        raise RecipeError(
+            f"{path}.structure.latent_weight",
+            f"a {network} has ways round its latent; use a 'resnet', or 0.",
+        )
     if name in UNPAIRED:
         _check_unpaired(recipe, path)
+
+
+def _check_objective(recipe: Recipe, path: str) -> None:
+    settings = recipe.adversarial
+    if settings.label_jitter and settings.objective not in ("lsgan", "bce"):
+        raise RecipeError(
+            f"{path}.adversarial.label_jitter",
+            f"'{settings.objective}' has no labels; use lsgan or bce, or 0.",
+        )
+    if settings.objective == "wgan_gp" and (
+        settings.discriminator_norm == "batch" or recipe.method.name == "context_gan"
+    ):
+        raise RecipeError(
+            f"{path}.adversarial.objective",
+            "the gradient penalty is of each image by itself, which batch norm mixes; use another "
+            "norm in the discriminator, or another objective.",
+        )
 
 
 def _check_unpaired(recipe: Recipe, path: str) -> None:

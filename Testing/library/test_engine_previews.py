@@ -24,7 +24,7 @@ from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image
 from DeepTranslateLib.jobs import Events
 from DeepTranslateLib.phantom import torso
-from DeepTranslateLib.recipe import Recipe, recipe_from_json
+from DeepTranslateLib.recipe import FORWARD, Recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ class Watched:
         self._previews = Previews(folder, recipe, validation, CPU, events)
 
     def __call__(self, epoch: int, last: bool = False) -> None:
-        self._previews(self.network, epoch, last)
+        self._previews({FORWARD: self.network}, epoch, last)
 
     def image(self, name: str) -> Image:
         return read_image(self.folder / "previews" / f"{name}.nrrd")

@@ -112,7 +112,7 @@ def assert_learns(made: Recipe, folder: Path) -> None:
     learner, batch = learner_and_batch(made, folder)
     before = learner.weights()
     learner.begin_epoch(0)
-    assert np.isfinite(learner.step(batch, random_state(0, 0, 0)))
+    assert np.isfinite(learner.step(batch, random_state(0, 0, 0))["loss"])
     after = learner.weights()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
@@ -183,7 +183,7 @@ def test_a_patch_in_which_nothing_counts_changes_no_weight(tmp_path: Path) -> No
     volume = dataclasses.replace(batch[0].volume, target=nothing)
     before = learner.weights()
     learner.begin_epoch(0)
-    assert learner.step([Elsewhere(volume, False)], random_state(0, 0, 0)) == 0
+    assert learner.step([Elsewhere(volume, False)], random_state(0, 0, 0)) == {"loss": 0}
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.weights().items())
 
 

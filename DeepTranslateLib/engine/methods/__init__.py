@@ -7,14 +7,25 @@ step is the training loop's, once for all methods. In the step it hands each los
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from DeepTranslateLib.recipe import Recipe
+
+# Imported where they are used: a method loads what it needs.
+_CLASSES = {
+    "supervised": "Supervised",
+    "pix2pix": "Pix2Pix",
+    "cyclegan": "CycleGAN",
+    "unit": "UNIT",
+    "cut": "CUT",
+    "context_gan": "ContextGAN",
+}
 
 Update = Callable[[str, Tensor], None]
 
@@ -22,6 +33,9 @@ Update = Callable[[str, Tensor], None]
 @dataclass(frozen=True)
 class Batch:
     """Slices and what the network should make of them.
+
+    Without pairs, `targets` are images of the target's kind that have nothing to do with `images`,
+    and may be of another size.
 
     Attributes:
         images: (B, inputs, H, W) fp32, 0 to 1.
@@ -39,19 +53,37 @@ class Method(Protocol):
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
-    translator: str  # name of the network that translates
+    # By direction the network that translates; the way there first.
+    translators: dict[str, str]
+    # The optimizer that moves the translating networks.
+    generator: str
+    # What the recipe's learning rate is multiplied by, for optimizers that have their own.
+    rates: dict[str, float]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Told of each epoch, from 0, before its first step."""
+        ...
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        """Learn from one batch; returns the losses by name, "loss" among them."""
+        """Learn from one batch; returns losses and measures by name, "loss" among them."""
         ...
 
     def validation_loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The loss of the translating network's output (B, outputs, H, W) for a batch."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """All that later steps depend on besides networks and optimizers; for checkpoints."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state that `state` gave."""
+        ...
+
 
 def build_method(recipe: Recipe, device: torch.device) -> Method:
     """The method of a recipe, with fresh networks on the device."""
-    from DeepTranslateLib.engine.methods.supervised import Supervised
-
-    return Supervised(recipe, device)
+    name = recipe.method.name
+    module = importlib.import_module(f"DeepTranslateLib.engine.methods.{name}")
+    method: Method = getattr(module, _CLASSES[name])(recipe, device)
+    return method
