@@ -13,7 +13,7 @@ from DeepTranslateLib.cohort.case import DOMAINS, CohortError
 from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.cohort.folds import subject_folds, with_fewer_slices
 from DeepTranslateLib.cohort.measurement import measure_cohort
-from DeepTranslateLib.engine import foldrun
+from DeepTranslateLib.engine import estimate, foldrun
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.intensities import with_landmarks
@@ -582,3 +582,13 @@ def test_a_cross_validation_measures_each_source_once_and_learns_from_nobody_it_
     for fold, cohort in zip(measured, learnt, strict=True):
         assert set(cohort.subjects) == set("abcd") - {case.subject for case in fold}
         assert len(cohort.cases) == 6
+
+
+def test_an_estimate_reads_some_of_each_domain_however_little_time_there_is(monkeypatch):
+    monkeypatch.setattr(estimate, "_READING_SECONDS", 0.0)
+    cohort = cohort_of(a="s", b="s", c="s", d="s", e="s", f="t", g="t", h="t")
+    split = split_cohort(cohort, 0.4, 1)
+    sides = [estimate._Side(part, UNPAIRED, {}) for part in (split.training, split.validation)]
+    estimate._read_in_turn(sides)
+    for side in sides:
+        assert sorted(selection.case.domain for selection in side.read) == list(DOMAINS)
