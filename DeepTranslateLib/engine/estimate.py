@@ -21,7 +21,8 @@ from DeepTranslateLib.engine.device import choose_device, without_denormals
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.memory import memory_use
 from DeepTranslateLib.engine.sampling import random_state
-from DeepTranslateLib.engine.volumeset import VolumeSet, prepared_set
+from DeepTranslateLib.engine.unpairedset import UnpairedSet, training_set
+from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import resolved_spacings
 from DeepTranslateLib.recipe import Recipe
 
@@ -69,7 +70,7 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="deeptranslate-") as folder:
         some = [side.some() for side in sides]
         sets = [
-            prepared_set(part, recipe, Path(folder) / "cache", teaching=part is some[0])
+            training_set(part, recipe, Path(folder) / "cache", teaching=part is some[0])
             for part in some
         ]
         shares = [side.share(part) for side, part in zip(sides, some, strict=True)]
@@ -214,7 +215,9 @@ def _refuse_faults(selections: Sequence[Selection], recipe: Recipe) -> None:
 
 
 @without_denormals()
-def _step_seconds(learner: Learner, training: SliceSet | VolumeSet, recipe: Recipe) -> list[float]:
+def _step_seconds(
+    learner: Learner, training: SliceSet | VolumeSet | UnpairedSet, recipe: Recipe
+) -> list[float]:
     """Time of each of some steps; the first one, which sets things up, is left out."""
     seed, batch = recipe.training.seed, recipe.training.batch_size
     epochs = (training.epoch(epoch) for epoch in itertools.count())
@@ -233,7 +236,7 @@ def _step_seconds(learner: Learner, training: SliceSet | VolumeSet, recipe: Reci
 
 
 @without_denormals()
-def _validation_seconds(learner: Learner, validation: SliceSet | VolumeSet) -> float:
+def _validation_seconds(learner: Learner, validation: SliceSet | VolumeSet | UnpairedSet) -> float:
     """Time to validate a slice or patch; the first, which sets things up, is left out if it can."""
     times: list[float] = []
     end = time.monotonic() + _VALIDATION_SECONDS
