@@ -11,8 +11,8 @@ import argparse
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -57,6 +57,7 @@ class Study:
         unit: Of the mean absolute error.
         window: Values of the target shown black and white in the picture.
         cases: Makes the cases, with files below a folder.
+        changes: Fields of the recipe by part, where the images ask for others.
     """
 
     name: str
@@ -64,6 +65,24 @@ class Study:
     unit: str
     window: tuple[float, float]
     cases: Callable[[Path], list[Case]]
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Recipe:
+        """The recipe with the changes."""
+        content = to_json(read_recipe(self.recipe))
+        for part, fields in self.changes.items():
+            content[part].update(fields)
+        return recipe_from_json(content)
+
+    @property
+    def digest(self) -> str:
+        """Changes when the file of the recipe, or the changes, say something else."""
+        path = Path(__file__).resolve().parents[2] / "Resources" / "Recipes" / f"{self.recipe}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if self.changes:
+            content = [content, self.changes]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def results(self) -> Path:
@@ -89,7 +108,7 @@ def run_study(study: Study, arguments: Sequence[str]) -> None:
     if not options.table:
         (options.output / "data").mkdir(parents=True, exist_ok=True)
         cases = study.cases(options.output / "data")
-        recipe = read_recipe(study.recipe)
+        recipe = study.plan
         if options.epochs is not None:
             recipe = recipe.with_training(epochs=options.epochs)
         still = options.seeds if options.still_seeds is None else options.still_seeds
@@ -97,7 +116,7 @@ def run_study(study: Study, arguments: Sequence[str]) -> None:
             for variant, seeds in ((FULL, options.seeds), (STILL, still)):
                 if seed in seeds:
                     _train(study, variant, seed, recipe, cases, options)
-    print_table(study, matching(read_records(study.results), recipe=recipe_digest(study.recipe)))
+    print_table(study, matching(read_records(study.results), recipe=study.digest))
 
 
 def draw(cases: Sequence[Case], study: Study, options: argparse.Namespace) -> None:
@@ -150,13 +169,6 @@ def _square(piece: np.ndarray, side: int = 180) -> np.ndarray:
     return canvas
 
 
-def recipe_digest(name: str) -> str:
-    """Changes when the file of a built-in recipe says something else."""
-    path = Path(__file__).resolve().parents[2] / "Resources" / "Recipes" / f"{name}.json"
-    content = json.dumps(json.loads(path.read_text(encoding="utf-8")), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
 def without_augmentation(recipe: Recipe) -> Recipe:
     """The recipe on slices as they are."""
     still = dataclasses.replace(recipe.augmentation, probability=0.0)
@@ -175,7 +187,7 @@ def _train(
         "variant": variant,
         "seed": seed,
         "epochs": recipe.training.epochs,
-        "recipe": recipe_digest(study.recipe),
+        "recipe": study.digest,
     }
     found = {record["fold"] for record in matching(read_records(study.results), **about)}
     if len(found) == len(cases):
