@@ -72,7 +72,8 @@ _NOISE = {"t1": 9.0, "t2": 11.0, "ct": 6.0}
 _RELAXATION_TEXTURE = 0.05
 # Of BrainWeb's "20 %": from 0.9 to 1.1.
 _BIAS = 0.10
-_FINEST = 1.5  # mm between the points of which a voxel is the mean, at most
+# Of the points of which a voxel is the mean: mm between them, and how many along an axis, at most.
+_FINEST, _MOST = 1.5, 3
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _slice(
     """Mean signals of each contrast (J, I), and each tissue's share (tissue, J, I) of voxels."""
     steps = []
     for step in spacing:
-        count = math.ceil(step / _FINEST)
+        count = min(math.ceil(step / _FINEST), _MOST)
         steps.append((np.arange(count) + 0.5) / count - 0.5)
     sums = {contrast: np.zeros((size[1], size[0]), np.float32) for contrast in CONTRASTS}
     shares = np.zeros((len(_T), size[1], size[0]), np.float32)

@@ -18,6 +18,7 @@ TRAININGS = (
     "patches_3d",
     "t1_to_t2",
     "mr_to_ct",
+    "unpaired",
 )
 
 
