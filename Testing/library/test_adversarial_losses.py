@@ -382,14 +382,15 @@ def test_gradient_consistency_has_the_gradient_of_its_value_and_a_finite_one_whe
 
 
 def test_air_counts_pixels_that_are_air_in_one_image_alone() -> None:
-    source = torch.tensor([0.1, 0.1, 0.5, 0.5, 0.2]).reshape(1, 1, 1, 5)
-    output = torch.tensor([0.0, 0.6, 0.1, 0.9, 0.3]).reshape(1, 1, 1, 5)
-    everywhere = torch.ones(1, 1, 1, 5)
-    # At the threshold is air: the last one differs, too.
-    expected = (0 + 0.5 + 0.4 + 0 + 0.1) / 5
-    assert float(air(source, output, everywhere, 0.2, 0.2)) == pytest.approx(expected, rel=1e-5)
-    mask = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0]).reshape(1, 1, 1, 5)
-    assert float(air(source, output, mask, 0.2, 0.2)) == pytest.approx((0.5 + 0.1) / 4, rel=1e-5)
+    source = torch.tensor([0.1, 0.1, 0.5, 0.5, 0.25, 0.5]).reshape(1, 1, 1, 6)
+    output = torch.tensor([0.0, 0.6, 0.1, 0.9, 0.35, 0.25]).reshape(1, 1, 1, 6)
+    everywhere = torch.ones(1, 1, 1, 6)
+    # What is at the threshold is air: the last two differ, too.
+    expected = (0 + 0.5 + 0.4 + 0 + 0.1 + 0.25) / 6
+    assert float(air(source, output, everywhere, 0.25, 0.25)) == pytest.approx(expected, rel=1e-5)
+    mask = torch.tensor([1.0, 1.0, 0.0, 1.0, 1.0, 0.0]).reshape(1, 1, 1, 6)
+    loss = float(air(source, output, mask, 0.25, 0.25))
+    assert loss == pytest.approx((0.5 + 0.1) / 4, rel=1e-5)
 
 
 def test_air_of_the_same_hu_is_no_loss_in_two_windows() -> None:

@@ -68,7 +68,7 @@ def test_half_of_the_images_are_earlier_ones_from_any_place() -> None:
 
 def test_images_are_copies_without_gradient() -> None:
     pool, images = ImagePool(3), numbered(0, 1).clone().requires_grad_()
-    given = pool.mixed(images * 1)
+    given = pool.mixed(images)
     assert not given.requires_grad
     with torch.no_grad():
         images.fill_(7)
