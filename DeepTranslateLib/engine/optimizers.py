@@ -16,8 +16,9 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer of a recipe for some weights, at its full learning rate."""
     rate, decay, momentum = optimizer.learning_rate, optimizer.weight_decay, optimizer.momentum
+    betas = (optimizer.beta1, 0.999)
     if optimizer.name == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay)
     if optimizer.name == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=rate, weight_decay=decay, momentum=momentum)
     if optimizer.name == "sgd":
@@ -28,7 +29,7 @@ def build_optimizer(
         return torch.optim.Adagrad(parameters, lr=rate, weight_decay=decay)
     if optimizer.name == "adadelta":
         return torch.optim.Adadelta(parameters, lr=rate, weight_decay=decay)
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay)
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:

@@ -119,6 +119,9 @@ class Optimizer:
     )
     learning_rate: float = limits(1e-3, minimum=1e-8, maximum=1, help="Of the first full epoch.")
     momentum: float = limits(0.0, minimum=0, maximum=0.9999, help="Of rmsprop and sgd.")
+    beta1: float = limits(
+        0.9, minimum=0, maximum=0.9999, help="Decay of the mean gradient of adam and adamw."
+    )
     weight_decay: float = limits(
         0.0, minimum=0, maximum=1, help="How much weights are drawn towards 0."
     )
@@ -133,7 +136,9 @@ class Optimizer:
     gradient_clip: float | None = limits(None, minimum=1e-6, help="Largest norm of the gradient.")
 
     def validate(self, path: str) -> None:
-        """Refuse momentum where there is none."""
+        """Refuse momentum and means of gradients where there are none."""
+        if self.beta1 != 0.9 and self.name not in ("adam", "adamw"):
+            raise RecipeError(f"{path}.beta1", f"{self.name} has none; leave it out, or use adam.")
         if self.momentum and self.name not in ("rmsprop", "sgd"):
             raise RecipeError(
                 f"{path}.momentum", f"{self.name} takes none; use 0, or rmsprop or sgd."

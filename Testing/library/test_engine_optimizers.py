@@ -21,7 +21,7 @@ from DeepTranslateLib.engine.optimizers import build_optimizer, learning_rate
 from DeepTranslateLib.engine.training import Trainer
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import Events, Stopped
-from DeepTranslateLib.recipe import Optimizer, Recipe
+from DeepTranslateLib.recipe import Optimizer, Recipe, RecipeError
 from DeepTranslateLib.schema import to_json
 
 CPU = torch.device("cpu")
@@ -46,14 +46,14 @@ def after_three_steps(**fields: Any) -> float:
     return float(weight.detach())
 
 
-def adam(decay: float = 0.0, apart: bool = False) -> float:
+def adam(decay: float = 0.0, apart: bool = False, beta1: float = 0.9) -> float:
     # Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2.
     w, m, v = 1.5, 0.0, 0.0
     for step in (1, 2, 3):
         g = w**3 + (0 if apart else decay * w)
         w -= RATE * decay * w if apart else 0
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-        w -= RATE * (m / (1 - 0.9**step)) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
+        m, v = beta1 * m + (1 - beta1) * g, 0.999 * v + 0.001 * g * g
+        w -= RATE * (m / (1 - beta1**step)) / (math.sqrt(v / (1 - 0.999**step)) + 1e-8)
     return w
 
 
@@ -106,6 +106,9 @@ def adadelta() -> float:
         ({"name": "adam"}, adam()),
         ({"name": "adam", "weight_decay": DECAY}, adam(DECAY)),
         ({"name": "adamw", "weight_decay": DECAY}, adam(DECAY, apart=True)),
+        ({"name": "adam", "beta1": 0.5}, adam(beta1=0.5)),
+        ({"name": "adam", "beta1": 0.0}, adam(beta1=0.0)),
+        ({"name": "adamw", "beta1": 0.5, "weight_decay": DECAY}, adam(DECAY, True, 0.5)),
         ({"name": "sgd"}, nesterov(0.0)),
         ({"name": "sgd", "momentum": MOMENTUM, "weight_decay": DECAY}, nesterov(MOMENTUM, DECAY)),
         ({"name": "rmsprop"}, rmsprop(0.0)),
@@ -116,6 +119,26 @@ def adadelta() -> float:
 )
 def test_an_optimizer_follows_its_formula(fields: dict[str, Any], expected: float) -> None:
     assert after_three_steps(**fields) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_without_a_word_adam_has_the_betas_of_torch(
+    name: str, own: type[torch.optim.Optimizer]
+) -> None:
+    weights = [nn.Parameter(torch.ones(1))]
+    built = build_optimizer(Optimizer(name=name), weights)
+    assert type(built) is own
+    assert built.defaults["betas"] == own(weights).defaults["betas"]  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adagrad", "adadelta"])
+def test_an_optimizer_without_a_mean_gradient_has_no_beta1(name: str) -> None:
+    labels_recipe(1, optimizer={"name": name, "beta1": 0.9})
+    with pytest.raises(RecipeError) as caught:
+        labels_recipe(1, optimizer={"name": name, "beta1": 0.5})
+    assert caught.value.path == "$.optimizer.beta1"
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd", "adagrad", "adadelta"])
@@ -209,7 +232,7 @@ class Run:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"name": "adam", "schedule": "cosine", "weight_decay": DECAY},
+        {"name": "adam", "schedule": "cosine", "weight_decay": DECAY, "beta1": 0.5},
         {"name": "adamw", "schedule": "linear", "weight_decay": DECAY},
         {"name": "rmsprop", "momentum": MOMENTUM, "warmup_epochs": 1},
         {"name": "sgd", "momentum": MOMENTUM, "schedule": "poly", "warmup_epochs": 1},
@@ -274,7 +297,12 @@ def test_a_checkpoint_from_before_optimizers_had_names_goes_on() -> None:
 
 def test_a_checkpoint_that_leaves_out_fields_has_their_defaults() -> None:
     content = to_json(labels_recipe(1))
-    for part, name in (("optimizer", "momentum"), ("network", "residual"), ("method", "loss")):
+    for part, name in (
+        ("optimizer", "beta1"),
+        ("optimizer", "momentum"),
+        ("network", "residual"),
+        ("method", "loss"),
+    ):
         del content[part][name]
     assert is_same_training(content, labels_recipe(1))
     assert not is_same_training(content, labels_recipe(1, method={"loss": "dice"}))

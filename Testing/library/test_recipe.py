@@ -190,6 +190,7 @@ def test_an_unknown_field_is_refused_at_every_depth(path):
         ("optimizer", "learning_rate", [0, 1.1, "fast"]),
         ("optimizer", "name", ["lion"]),
         ("optimizer", "momentum", [-0.1, 1, 0.9]),
+        ("optimizer", "beta1", [-0.1, 1]),
         ("optimizer", "weight_decay", [-1, 1.1]),
         ("optimizer", "schedule", ["step"]),
         ("optimizer", "warmup_epochs", [-1, 200]),

@@ -68,7 +68,12 @@ def isShown(recipes, *place):
         (
             "ct-denoise",
             {},
-            [("noise", "level"), ("network", "residual"), ("target", "range")],
+            [
+                ("noise", "level"),
+                ("network", "residual"),
+                ("target", "range"),
+                ("optimizer", "beta1"),
+            ],
             [("target", "ignore"), ("sampling", "foreground_weight"), ("target", "landmarks")],
         ),
         (
@@ -98,7 +103,12 @@ def isShown(recipes, *place):
                 ("optimizer", "momentum"),
                 ("training", "frozen_epochs"),
             ],
-            [("sampling", "context"), ("sampling", "fusion"), ("network", "blocks")],
+            [
+                ("sampling", "context"),
+                ("sampling", "fusion"),
+                ("network", "blocks"),
+                ("optimizer", "beta1"),
+            ],
         ),
     ],
 )

@@ -93,6 +93,7 @@ _MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
     ),
     ("network", "blocks"): _is("network", "name", *WITH_BLOCKS),
     ("method", "coarse_targets"): _is("network", "deep_supervision", True),
+    ("optimizer", "beta1"): _is("optimizer", "name", "adam", "adamw"),
     ("optimizer", "momentum"): _is("optimizer", "name", "rmsprop", "sgd"),
     ("augmentation", "tilt"): _hasPatches,
     ("augmentation", "flip_slices"): _hasPatches,
