@@ -138,7 +138,7 @@ class Structure:
 class Contrast:
     """Features at the same place of input and output, told from those elsewhere (CUT).
 
-    Park et al. 2020, equations 3 and 4. `layers` are those of the generator's encoder whose
+    Park et al. 2020, equations 2 and 3. `layers` are those of the generator's encoder whose
     features are compared, 0 being the image itself; null: it, each halving, and the first and the
     middle block.
     """

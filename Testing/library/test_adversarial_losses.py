@@ -376,7 +376,7 @@ def test_gradient_consistency_has_the_gradient_of_its_value_and_a_finite_one_whe
     flat = torch.full((2, 1, 4, 4), 0.5, requires_grad=True)
     loss = gradient_consistency(x.float(), flat, everywhere.float())
     loss.backward()
-    assert float(loss) == pytest.approx(1)
+    assert loss.item() == pytest.approx(1)
     assert flat.grad is not None
     assert torch.isfinite(flat.grad).all()
 
