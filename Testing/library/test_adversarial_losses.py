@@ -431,7 +431,7 @@ def test_perceptual_loss_is_the_mean_square_of_differences_of_features() -> None
     reference = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2).requires_grad_()
     # (1, -1) @ weight = (1, -5)
     loss = perceptual(features, output, reference)
-    assert float(loss) == pytest.approx((1 + 25) / 2)
+    assert loss.item() == pytest.approx((1 + 25) / 2)
     loss.backward()
     assert output.grad is not None
     # d/dx of mean(d^2) is weight @ d for two features.
