@@ -24,8 +24,8 @@ from DeepTranslateLib.engine.pretrained import (
     neighbours_alike,
 )
 from DeepTranslateLib.model import SUFFIX, Model
+from DeepTranslateLib.recipe.network import WITH_ENCODER, Network
 
-_WITH_ENCODER = ("unet", "dynunet", "basicunet", "segresnet")
 # Simonyan & Zisserman 2015, table 1, column D: channels of each convolution at each level.
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 # Of the images that its weights were learnt from, each colour scaled to 0..1.
@@ -66,9 +66,9 @@ def feature_network(
     """The network whose features a recipe names.
 
     Args:
-        path: A model (.dtmodel) with an encoder (unet, dynunet, basicunet or segresnet), or the
-            weights of VGG-16 (.safetensors) under torchvision's names, "features.0.weight" and so
-            on.
+        path: A model (.dtmodel) with an encoder (unet, dynunet, basicunet, segresnet or
+            resnet), or the weights of VGG-16 (.safetensors) under torchvision's names,
+            "features.0.weight" and so on.
         sha256: Of the file; None where any will do.
         level: 0 is the full resolution, each further one has half of it; of a model the last is
             the coarsest, of VGG-16 4. The features are those at the level's end: of VGG-16 after
@@ -129,16 +129,23 @@ def _leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Non
 def _encoder(path: Path, level: int, device: torch.device) -> tuple[nn.Module, int, str]:
     network, model = load_network(path, device)
     wanted = model.recipe.network
-    if wanted.name not in _WITH_ENCODER:
+    if wanted.name not in WITH_ENCODER:
         raise PretrainedError(
             f"The model {path} is a {wanted.name}, which has no encoder with levels. Name a model "
-            f"with {', '.join(_WITH_ENCODER[:-1])} or {_WITH_ENCODER[-1]}."
+            f"with {', '.join(WITH_ENCODER[:-1])} or {WITH_ENCODER[-1]}."
         )
-    parts = encoder_of(network, wanted.name)
-    levels = list(parts[-1]) if isinstance(parts[-1], nn.ModuleList) else list(parts)
+    levels = _levels(network, wanted)
     _check_level(path, level, len(levels))
     encoder = _Encoder(network, levels[level], model)
     return encoder, wanted.dimension, f"{wanted.name} encoder"
+
+
+def _levels(network: nn.Module, wanted: Network) -> list[nn.Module]:
+    """What each level of an encoder ends with, finest first."""
+    parts = encoder_of(network, wanted.name)
+    stages = list(parts[-1]) if isinstance(parts[-1], nn.ModuleList) else list(parts)
+    # All blocks of a resnet are at its coarsest level.
+    return [*stages[: wanted.levels - 1], stages[-1]]
 
 
 class _VGG(nn.Module):

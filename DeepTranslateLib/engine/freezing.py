@@ -39,14 +39,14 @@ def is_frozen(recipe: Recipe, epoch: int) -> bool:
 
 
 def encoder_of(network: nn.Module, name: str) -> tuple[nn.Module, ...]:
-    """The layers from the input to the coarsest level, that level included.
+    """The layers from the input to the coarsest level, that level with all its blocks included.
 
     Args:
         network: As of `build_network`.
-        name: Of its architecture: "unet", "dynunet", "basicunet" or "segresnet".
+        name: Of its architecture: one of `recipe.network.WITH_ENCODER`.
     """
     inner: Any = network.network if isinstance(network, Residual) else network
-    if name == "unet":
+    if name in ("unet", "resnet"):
         return (inner.encoder,)
     inner = inner.network  # MONAI's, in what pads images for it
     if name == "basicunet":

@@ -24,7 +24,7 @@ _LEVELS = {
 _BLOCKS_AT_THE_COARSEST = ("resnet", "unit")
 WITH_BLOCKS = ("segresnet", "restormer", *_BLOCKS_AT_THE_COARSEST)
 # Those of a part that reads the image and a part that writes the output.
-WITH_ENCODER = ("unet", "dynunet", "basicunet", "segresnet")
+WITH_ENCODER = ("unet", "dynunet", "basicunet", "segresnet", "resnet")
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ NETWORKS = {
     "dynunet": {"name": "dynunet", "levels": 3, "channels": 2, "norm": "batch"},
     "basicunet": {"name": "basicunet", "levels": 5, "channels": 2, "norm": "batch"},
     "segresnet": {"name": "segresnet", "levels": 2, "channels": 8, "norm": "batch"},
+    "resnet": {"name": "resnet", "levels": 3, "channels": 2, "norm": "batch", "blocks": [2]},
 }
 
 

@@ -75,6 +75,7 @@ def test_features_of_a_unet_are_those_that_its_encoder_has_at_a_level(
         ({"name": "basicunet", "levels": 5}, 4),
         ({"name": "dynunet", "levels": 3}, 2),
         ({"name": "segresnet", "levels": 2, "channels": 8}, 1),
+        ({"name": "resnet", "levels": 3, "blocks": [2]}, 2),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else None,
 )
