@@ -29,7 +29,7 @@ _SHARED: dict[str, Any] = {
 }
 _UNET = {"name": "unet", "levels": 4, "channels": 12, "norm": "instance"}
 _RESNET = {"name": "resnet", "levels": 3, "channels": 16, "norm": "instance", "blocks": [4]}
-_GAN = {"name": "adam", "learning_rate": 0.0004, "schedule": "linear"}
+_GAN = {"name": "adam", "learning_rate": 0.0004, "beta1": 0.5, "schedule": "linear"}
 _CRITIC = {"objective": "lsgan", "discriminator_channels": 16, "discriminator_layers": 2}
 _CYCLE = {
     "network": _RESNET,
@@ -49,7 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pix2pix": {
         "network": _UNET,
         "method": {"name": "pix2pix", "loss": [{"name": "mae", "weight": 100}]},
-        "optimizer": {"name": "adam", "learning_rate": 0.001, "schedule": "linear"},
+        "optimizer": {**_GAN, "learning_rate": 0.001},
         "adversarial": {**_CRITIC, "discriminator_rate": 0.0002},
     },
     "cyclegan": _CYCLE,
