@@ -470,8 +470,8 @@ def test_a_draw_of_the_latent_lies_around_its_mean_with_width_one() -> None:
     torch.manual_seed(0)
     mean = torch.full((1, 1, 100, 100), 3.0, requires_grad=True)
     draw = sampled_latent(mean)
-    assert float(draw.mean()) == pytest.approx(3, abs=0.05)
-    assert float(draw.std()) == pytest.approx(1, abs=0.05)
+    assert draw.mean().item() == pytest.approx(3, abs=0.05)
+    assert draw.std().item() == pytest.approx(1, abs=0.05)
     (slope,) = torch.autograd.grad(draw.sum(), mean)
     assert (slope == 1).all()
 
