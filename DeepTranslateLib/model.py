@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.recipe import DIRECTIONS, FORWARD, Recipe, recipe_from_json
+from DeepTranslateLib.recipe import DIRECTIONS, FORWARD, Recipe, in_direction, recipe_from_json
 from DeepTranslateLib.schema import SchemaError, decode_json, from_json, limits, to_json
 
 SUFFIX = ".dtmodel"
@@ -92,11 +92,19 @@ class Card:
 
 @dataclass(frozen=True)
 class Model:
-    """A model file whose recipe and card have been read and checked."""
+    """A model file whose recipe and card have been read and checked.
+
+    Attributes:
+        path: The file.
+        recipe: As it was trained; of a model in the other direction, turned round.
+        card: Of a model in the other direction, what it was trained on is what that one reads.
+        direction: The way that recipe and card are of.
+    """
 
     path: Path
     recipe: Recipe
     card: Card
+    direction: str = FORWARD
 
     @property
     def directions(self) -> tuple[str, ...]:
@@ -114,6 +122,23 @@ class Model:
                 f"The model {self.path} translates {' and '.join(self.directions)}, not "
                 f"'{direction}'. Take another model, or leave the direction out."
             )
+
+    def in_direction(self, direction: str) -> Model:
+        """The model as it translates one way: what it reads, makes and was trained on.
+
+        Raises:
+            ModelError: It has no such direction.
+        """
+        self.refuse_direction(direction)
+        if direction == self.direction:
+            return self
+        if direction == FORWARD:
+            return read_model(self.path)
+        training = self.card.cohort.get("training")
+        known = training.get("target") if isinstance(training, dict) else None
+        cohort = {**self.card.cohort, "training": known if isinstance(known, dict) else {}}
+        card = dataclasses.replace(self.card, cohort=cohort)
+        return Model(self.path, in_direction(self.recipe, direction), card, direction)
 
     def weights(self) -> bytes:
         """Return the safetensors file of the weights.

@@ -25,6 +25,7 @@ from DeepTranslateLib.cli.prepare import add_arguments as add_prepare_arguments
 from DeepTranslateLib.cli.propose import add_arguments as add_propose_arguments
 from DeepTranslateLib.cli.register import add_arguments as add_register_arguments
 from DeepTranslateLib.cli.train import add_arguments as add_train_arguments
+from DeepTranslateLib.recipe import DIRECTIONS
 
 EXIT_CODES = """exit codes:
   0  done
@@ -90,6 +91,13 @@ def parser() -> argparse.ArgumentParser:
         "--format", choices=("nrrd", "nii.gz"), default="nrrd", help="default: nrrd"
     )
     translate.add_argument("--series", metavar="UID", help="of a DICOM folder with several series")
+    translate.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        default=DIRECTIONS[0],
+        help="the second where the model has both ways, for NAME_translated_to_source; default: "
+        "source-to-target",
+    )
     translate.add_argument(
         "--memory-limit",
         type=gigabytes,

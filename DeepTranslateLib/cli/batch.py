@@ -17,7 +17,7 @@ from DeepTranslateLib.familiarity import doubts
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.model import Model, read_model
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import BACKWARD, Recipe
 from DeepTranslateLib.statistics import (
     LabelStatistics,
     SliceStatistics,
@@ -38,7 +38,7 @@ _WRITING_BYTES = 100 * 2**20  # of writing a file, beside a copy of its voxels
 
 def translate_all(options: argparse.Namespace, console: Console) -> int:
     """Translate every input; one that fails does not stop the others."""
-    model = read_model(options.model)
+    model = read_model(options.model).in_direction(options.direction)
     sources = find_sources(options.inputs, options.output)
     with _tables(options.output) as tables:
         from DeepTranslateLib.engine.device import choose_device
@@ -64,7 +64,7 @@ def _translate_each(
         path = str(source.path)
         console.event({"event": "translating", "input": path, "number": number})
         try:
-            output = _output(source, model.recipe, options, inputs)
+            output = _output(source, model, options, inputs)
             image = _read(source, model, options, console)
             title = f"{number}/{len(sources)} {source.name}"
             with console.progress(title, len(image.voxels), keep=False):
@@ -82,14 +82,22 @@ def _translate_each(
         console.say("")
         show_statistics(console, measured)
         console.say(f"\nTable: {options.output / TABLE_NAME}")
-    console.result({"rows": statistics_json(measured), "failures": failures})
+    console.result(
+        {
+            "direction": model.direction,
+            "rows": statistics_json(measured),
+            "failures": failures,
+        }
+    )
     if not failures:
         return DONE
     return BAD_INPUT if len(failures) == len(sources) else PARTLY
 
 
-def _output(source: Source, recipe: Recipe, options: argparse.Namespace, inputs: set[Path]) -> Path:
-    ending = "labels" if recipe.target.kind == "labels" else "translated"
+def _output(source: Source, model: Model, options: argparse.Namespace, inputs: set[Path]) -> Path:
+    ending = "labels" if model.recipe.target.kind == "labels" else "translated"
+    if model.direction == BACKWARD:
+        ending += "_to_source"
     output: Path = options.output / f"{source.name}_{ending}.{options.format}"
     if output.resolve() in inputs:
         raise CommandError(f"{output} is an input and would be overwritten. Choose another folder.")

@@ -12,6 +12,8 @@ from DeepTranslateLib.schema import to_json
 
 if TYPE_CHECKING:
     from DeepTranslateLib.image import Image
+    from DeepTranslateLib.model import Model
+    from DeepTranslateLib.recipe import Input, Target
 
 _MOST_LABELS = 255
 
@@ -144,13 +146,16 @@ def models(options: argparse.Namespace, console: Console) -> int:
     records: list[dict[str, Any]] = []
     for path, model in found:
         if isinstance(model, Model):
-            rows.append([path.name, model.card.created[:10], model.card.name])
-            records.append({"file": str(path), "card": to_json(model.card)})
+            ways = "; ".join(each["what"] for each in _ways(model).values())
+            rows.append([path.name, model.card.created[:10], model.card.name, ways])
+            records.append(
+                {"file": str(path), "card": to_json(model.card), "directions": _ways(model)}
+            )
         else:
-            rows.append([path.name, "", f"not usable: {model}"])
+            rows.append([path.name, "", f"not usable: {model}", ""])
             records.append({"file": str(path), "error": str(model)})
     if rows:
-        console.table(["file", "made", "model"], rows)
+        console.table(["file", "made", "model", "translates"], rows)
     else:
         console.say(f"There are no models in {folder}.")
     console.result({"folder": str(folder), "models": records})
@@ -169,7 +174,10 @@ def info(options: argparse.Namespace, console: Console) -> int:
     if path.suffix.lower() == ".dtmodel":
         model = read_model(path)
         facts: dict[str, Any] = {"card": to_json(model.card), "recipe": to_json(model.recipe)}
-        _show_facts(console, {**facts["card"], "recipe": facts["recipe"]})
+        ways = _ways(model)
+        shown = {direction: each["what"] for direction, each in ways.items()}
+        _show_facts(console, {**facts["card"], "directions": shown, "recipe": facts["recipe"]})
+        facts["directions"] = ways
     elif path.suffix.lower() == ".json":
         facts = {"recipe": to_json(read_recipe(path))}
         _show_facts(console, facts["recipe"])
@@ -230,6 +238,31 @@ def show_statistics(console: Console, rows: Any) -> None:
         for row in rows
     ]
     console.table(columns, cells)
+
+
+def _ways(model: Model) -> dict[str, dict[str, Any]]:
+    """What a model reads and makes in each direction that it has."""
+    ways = {}
+    for direction in model.directions:
+        recipe = model.in_direction(direction).recipe
+        source, target = recipe.inputs[0], recipe.target
+        made = "labels" if target.kind == "labels" else _kind_of_image(target)
+        ways[direction] = {
+            "what": f"{_kind_of_image(source)} to {made}",
+            "input": {"modality": source.modality, "units": source.units},
+            "output": {
+                "kind": target.kind,
+                "modality": target.modality,
+                "units": target.units,
+                "range": target.range,
+            },
+        }
+    return ways
+
+
+def _kind_of_image(part: Input | Target) -> str:
+    kind = part.modality if part.modality != "other" else "image"
+    return f"{kind} ({part.units})" if part.units else kind
 
 
 def _names_by_value(labels: Image, path: Path) -> dict[int, str]:

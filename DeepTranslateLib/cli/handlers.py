@@ -83,7 +83,7 @@ class Handlers:
         from DeepTranslateLib.model import read_model
 
         started = time.monotonic()
-        model = read_model(context.path(job.model))
+        model = read_model(context.path(job.model)).in_direction(job.direction)
         images = _images(job, model.recipe, context)
         context.progress("loading the model")
         translator, device = self._translator_of(model, job.device)
@@ -105,6 +105,7 @@ class Handlers:
             "slices": statistics_json(statistics.slices if statistics else ()),
             "seconds": round(time.monotonic() - started, 3),
             "device": device,
+            "direction": model.direction,
         }
 
     def _translator_of(self, model: Model, device_name: str) -> tuple[Translator, str]:
@@ -114,7 +115,8 @@ class Handlers:
 
         device = choose_device(device_name)
         file = model.path.stat()
-        key = (model.path.resolve(), file.st_mtime_ns, file.st_size, str(device))
+        state = (file.st_mtime_ns, file.st_size)
+        key = (model.path.resolve(), *state, model.direction, str(device))
         if self._translator is None or self._translator[0] != key:
             self._translator = None  # its memory is needed for the next
             self._translator = (key, Translator.from_model(model, device))
@@ -177,7 +179,11 @@ class Handlers:
         training = recipe.training
         try:
             split = split_cohort(
-                cohort, training.validation_fraction, training.seed, recipe.sampling.plane
+                cohort,
+                training.validation_fraction,
+                training.seed,
+                recipe.sampling.plane,
+                whole_volumes=recipe.is_volumetric,
             )
         except (CohortError, ImageError, OSError) as error:
             # Nothing to split; what stands in the way is among the faults, or is said here.

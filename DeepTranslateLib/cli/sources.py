@@ -13,7 +13,7 @@ from DeepTranslateLib.image.dicom import is_dicom_file
 from DeepTranslateLib.image.files import image_name, is_image_file
 
 # What a translation adds to the name of its input.
-ENDINGS = ("_labels", "_translated")
+ENDINGS = ("_labels", "_translated", "_translated_to_source")
 
 
 @dataclass(frozen=True)

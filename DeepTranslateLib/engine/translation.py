@@ -39,7 +39,7 @@ from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.recipe import FORWARD, Recipe, in_direction
+from DeepTranslateLib.recipe import Recipe
 
 __all__ = ["Progress", "Translator", "channels_of"]
 
@@ -76,7 +76,7 @@ class Translator:
         model: Model,
         device: torch.device,
         memory_limit: int | None = None,
-        direction: str = FORWARD,
+        direction: str | None = None,
     ) -> Translator:
         """Load a model's weights onto a device.
 
@@ -84,17 +84,17 @@ class Translator:
             model: What translates.
             device: Where it computes.
             memory_limit: As of the class.
-            direction: FORWARD, or BACKWARD where the model has both.
+            direction: FORWARD, or BACKWARD where the model has both; None: that of the model.
 
         Raises:
             ModelError: The weights are damaged or do not fit the model's own recipe, or it has no
                 such direction.
         """
-        model.refuse_direction(direction)
-        recipe = in_direction(model.recipe, direction)
+        model = model.in_direction(direction or model.direction)
+        recipe = model.recipe
         network = build_network(recipe)
         try:
-            network.load_state_dict(of_direction(load(model.weights()), direction))
+            network.load_state_dict(of_direction(load(model.weights()), model.direction))
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise ModelError(
                 f"The weights in {model.path} do not fit its recipe ({error}). The file was "

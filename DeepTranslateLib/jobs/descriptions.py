@@ -16,6 +16,7 @@ from DeepTranslateLib.schema import SchemaError, from_json, limits, read_json, t
 JOB_FILE, RESULT_FILE, LOG_FILE = "job.json", "result.json", "log.txt"
 VERSION = 1
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DIRECTIONS = ("source-to-target", "target-to-source")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TranslateJob:
 
     Result:
         `output` (path), `totals` and `slices` (rows of LabelStatistics and SliceStatistics, null
-        where a number is not defined; empty for volumes), `seconds`, `device`.
+        where a number is not defined; empty for volumes), `seconds`, `device`, `direction`.
     """
 
     model: str
@@ -35,6 +36,9 @@ class TranslateJob:
     output: str = limits(help="Image file to write; inside the job's folder uncompressed.")
     name: str = limits(help="Name of the volume in the rows.")
     device: str = limits("auto", choices=DEVICES)
+    direction: str = limits(
+        DIRECTIONS[0], choices=DIRECTIONS, help="The second where the model has both."
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ the default written here; an unknown field or an impossible value is refused wit
 
 from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
 from DeepTranslateLib.recipe.augmentation import Augmentation, Noise
-from DeepTranslateLib.recipe.direction import BACKWARD, DIRECTIONS, FORWARD, in_direction
+from DeepTranslateLib.recipe.direction import (
+    BACKWARD,
+    DIRECTIONS,
+    FORWARD,
+    in_direction,
+    names_of_sides,
+)
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.files import builtin_recipes, read_recipe, write_recipe
 from DeepTranslateLib.recipe.images import Code, Input, Label, Target
@@ -58,6 +64,7 @@ __all__ = [
     "Training",
     "builtin_recipes",
     "in_direction",
+    "names_of_sides",
     "read_recipe",
     "recipe_from_json",
     "write_recipe",

@@ -12,6 +12,18 @@ FORWARD, BACKWARD = "source-to-target", "target-to-source"
 DIRECTIONS = (FORWARD, BACKWARD)
 
 
+def names_of_sides(recipe: Recipe) -> tuple[str, str]:
+    """Words for what a recipe reads and for what it makes: modalities where they tell them apart.
+
+    Returns:
+        Such as ("MR", "CT"), or ("source", "target").
+    """
+    source, target = recipe.inputs[0].modality, recipe.target.modality
+    if source == target or "other" in (source, target):
+        return "source", "target"
+    return source, target
+
+
 def in_direction(recipe: Recipe, direction: str) -> Recipe:
     """The recipe that a volume is translated by in one direction.
 
