@@ -11,7 +11,7 @@ import numpy as np
 
 from DeepTranslateLib.cohort.case import DOMAINS, Case, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
-from DeepTranslateLib.cohort.domaincheck import check_domain, check_domains, units_of
+from DeepTranslateLib.cohort.domaincheck import check_domains, units_of
 from DeepTranslateLib.cohort.fault import Fault, faults_table, listed
 from DeepTranslateLib.cohort.gridcheck import check_mask, grid_fault
 from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
@@ -140,10 +140,7 @@ def _check_case(case: Case, recipe: Recipe, seen: _Seen) -> Iterator[Fault]:
             f"The labels or target {_name(case.target)} belong to subject {before}, too.",
             "Give each subject its own, or the same subject to both cases.",
         )
-    of_domain = check_domain(case, recipe)
-    if of_domain is not None:
-        yield of_domain
-    elif case.target is None and not recipe.is_unpaired:
+    if case.target is None and case.domain is None and not recipe.is_unpaired:
         tested = case.split == "test"
         yield Fault(
             case.subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from DeepTranslateLib.cohort.case import DOMAINS, TARGET, Case
 from DeepTranslateLib.cohort.cases import Cohort
@@ -11,14 +11,17 @@ from DeepTranslateLib.recipe import Recipe
 
 
 def check_domains(cohort: Cohort, recipe: Recipe) -> Iterator[Fault]:
-    """Find the domains that there is nothing to learn from, where a recipe needs both."""
+    """Find cases with a domain that the recipe has no use for, and what is missing of domains."""
     if not recipe.is_unpaired:
+        yield from _unexpected([case for case in cohort.cases if case.domain is not None], cohort)
         return
-    known = {case.domain for case in cohort.learning}
-    if known == {None}:
-        return  # each case has its fault
+    if recipe.is_volumetric:
+        yield from _whole_volumes(cohort)
+    without = [case for case in cohort.cases if case.domain is None]
+    yield from _missing(without, cohort)
+    learnt = {case.domain for case in cohort.learning}
     for domain in DOMAINS:
-        if domain not in known:
+        if cohort.has_domains and domain not in learnt:
             yield Fault(
                 WHOLE_COHORT,
                 "domain_absent",
@@ -28,28 +31,51 @@ def check_domains(cohort: Cohort, recipe: Recipe) -> Iterator[Fault]:
             )
 
 
-def check_domain(case: Case, recipe: Recipe) -> Fault | None:
-    """The fault of a case with a domain that a recipe has no use for, or without one it needs."""
-    if recipe.is_unpaired and case.domain is None:
-        return Fault(
-            case.subject,
-            "domain_missing",
-            "error",
-            f"{case.name} has no domain, and the recipe '{recipe.name}' learns without pairs.",
-            "Say in the CSV's column domain whether it is source or target; of pairs, list both "
-            "images.",
-        )
-    if case.domain is not None and not recipe.is_unpaired:
-        return Fault(
-            case.subject,
+def _unexpected(cases: Sequence[Case], cohort: Cohort) -> Iterator[Fault]:
+    for subject, what in _said_once(cases, cohort, "have domains", "has a domain"):
+        yield Fault(
+            subject,
             "domain_unexpected",
             "error",
-            f"{case.name} is of the {case.domain} domain, and the recipe '{recipe.name}' learns "
-            "from pairs.",
+            f"{what}, and the recipe learns from pairs.",
             "Choose a recipe that learns without pairs, or give each image its target and no "
             "domain.",
         )
-    return None
+
+
+def _missing(cases: Sequence[Case], cohort: Cohort) -> Iterator[Fault]:
+    for subject, what in _said_once(cases, cohort, "have no domain", "has no domain"):
+        yield Fault(
+            subject,
+            "domain_missing",
+            "error",
+            f"{what}, and the recipe learns without pairs.",
+            "Say in the CSV's column domain whether each is source or target; of pairs, list both "
+            "images.",
+        )
+
+
+def _whole_volumes(cohort: Cohort) -> Iterator[Fault]:
+    for case in cohort.learning:
+        given = {"slices": case.slices, "mask": case.mask}
+        names = " and ".join(name for name, value in given.items() if value is not None)
+        if names:
+            yield Fault(
+                case.subject,
+                "whole_volume_teaches",
+                "warning",
+                f"{case.name} has {names}, and patches are learnt from all of the volume.",
+                "Crop the volume if a part of it must not teach.",
+            )
+
+
+def _said_once(
+    cases: Sequence[Case], cohort: Cohort, of_all: str, of_one: str
+) -> list[tuple[str, str]]:
+    """Subjects and sentences: one for a whole cohort, else one for each case."""
+    if cases and len(cases) == len(cohort.cases):
+        return [(WHOLE_COHORT, f"The images {of_all}")]
+    return [(case.subject, f"{case.name} {of_one}") for case in cases]
 
 
 def units_of(case: Case, recipe: Recipe) -> tuple[str, str]:

@@ -8,9 +8,6 @@ import numpy as np
 
 from DeepTranslateLib.cohort.case import DOMAINS, Case, CohortError
 
-# Below this number of subjects, holding one out would cost too much of what there is to learn.
-SUBJECTS_TO_SPLIT = 3
-
 
 def domains_of(cases: Iterable[Case], source: str) -> dict[str, set[str]]:
     """The domains that each subject's cases are of.
@@ -45,21 +42,25 @@ def subjects_of(domain: str, domains: Mapping[str, Collection[str]]) -> list[str
 
 
 def drawn_from_domains(
-    domains: Mapping[str, Collection[str]], unnamed: Collection[str], fraction: float, seed: int
+    domains: Mapping[str, Collection[str]],
+    unnamed: Collection[str],
+    fraction: float,
+    seed: int,
+    least: int,
 ) -> set[str]:
     """Draw subjects to validate on: a fraction of each domain's, at least one, never all.
 
-    A domain with fewer than `SUBJECTS_TO_SPLIT` subjects gives none, nor do its subjects for the
-    other domain.
+    A domain with fewer than `least` subjects gives none, nor do its subjects for the other domain.
 
     Args:
         domains: Of each subject.
         unnamed: Subjects that come first; the others only where a domain has none of these.
         fraction: Of a domain's subjects.
         seed: Who is drawn.
+        least: Subjects, at least 2, of a domain that gives some.
     """
     subjects = {domain: subjects_of(domain, domains) for domain in DOMAINS}
-    large = [domain for domain in DOMAINS if len(subjects[domain]) >= SUBJECTS_TO_SPLIT]
+    large = [domain for domain in DOMAINS if len(subjects[domain]) >= least]
     eligible = sorted(subject for subject, own in domains.items() if set(own) <= set(large))
     wanted = {}
     for domain in large:

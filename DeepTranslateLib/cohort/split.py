@@ -11,13 +11,11 @@ import numpy as np
 
 from DeepTranslateLib.cohort.case import DOMAINS, PARTS, Case, CohortError, labelled_slices
 from DeepTranslateLib.cohort.cases import Cohort
-from DeepTranslateLib.cohort.domains import (
-    SUBJECTS_TO_SPLIT,
-    domains_of,
-    drawn_from_domains,
-    subjects_of,
-)
+from DeepTranslateLib.cohort.domains import domains_of, drawn_from_domains, subjects_of
 from DeepTranslateLib.image import Image
+
+# Below this number of subjects, holding one out would cost too much of what there is to learn.
+_SUBJECTS_TO_SPLIT = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,11 @@ class Split:
 
 
 def split_cohort(
-    cohort: Cohort, fraction: float = 0.2, seed: int = 0, plane: str = "axial"
+    cohort: Cohort,
+    fraction: float = 0.2,
+    seed: int = 0,
+    plane: str = "axial",
+    whole_volumes: bool = False,
 ) -> Split:
     """Divide a cohort by subject into training, validation and test.
 
@@ -76,6 +78,8 @@ def split_cohort(
         fraction: Part of the subjects, or of the labelled slices, to validate on.
         seed: Which subjects are drawn.
         plane: The recipe's plane, along which slices are counted.
+        whole_volumes: Of domains no slices are held out, as where patches of volumes are learnt
+            from; two subjects are then enough to hold out one.
 
     Raises:
         CohortError: A subject is named in two parts, nothing is left to train on, or training or
@@ -90,12 +94,13 @@ def split_cohort(
     test = tuple(_select(case, plane) for case in cases if parts[case.subject] == "test")
     learning = [case for case in cases if parts[case.subject] != "test"]
     if cohort.has_domains:
-        return _split_domains(learning, test, parts, cohort.source, fraction, seed, plane)
+        least = 2 if whole_volumes else _SUBJECTS_TO_SPLIT
+        return _split_domains(learning, test, parts, cohort.source, fraction, seed, plane, least)
     subjects = sorted({case.subject for case in learning})
     if "validation" in parts.values():
         held_out = {subject for subject in subjects if parts[subject] == "validation"}
         note = f"Training and validation are as named in {cohort.source}."
-    elif len(subjects) >= SUBJECTS_TO_SPLIT:
+    elif len(subjects) >= _SUBJECTS_TO_SPLIT:
         held_out = _drawn(subjects, parts, fraction, seed)
         note = (
             f"{len(held_out)} of {len(subjects)} subjects are held out for validation: "
@@ -121,6 +126,7 @@ def _split_domains(
     fraction: float,
     seed: int,
     plane: str,
+    least: int,
 ) -> Split:
     domains = domains_of(cases, source)
     if "validation" in parts.values():
@@ -131,9 +137,9 @@ def _split_domains(
         notes = [f"Training and validation are as named in {source}."]
     else:
         unnamed = {subject for subject in domains if parts[subject] is None}
-        held_out = drawn_from_domains(domains, unnamed, fraction, seed)
+        held_out = drawn_from_domains(domains, unnamed, fraction, seed, least)
         subjects = {domain: subjects_of(domain, domains) for domain in DOMAINS}
-        whole = tuple(d for d in DOMAINS if len(subjects[d]) >= SUBJECTS_TO_SPLIT)
+        whole = tuple(d for d in DOMAINS if len(subjects[d]) >= least)
         notes = [_drawn_note(subjects[domain], held_out, domain) for domain in whole]
     by_subject = [case for case in cases if case.domain in whole]
     training = [_select(case, plane) for case in by_subject if case.subject not in held_out]
@@ -142,6 +148,11 @@ def _split_domains(
         if domain in whole:
             continue
         own = [case for case in cases if case.domain == domain]
+        if least < _SUBJECTS_TO_SPLIT:
+            raise CohortError(
+                f"{source} has one subject of the {domain} domain to learn from, and where patches "
+                "of volumes are learnt from, another one must validate. Add a subject."
+            )
         try:
             some = _split_slices(own, (), len({c.subject for c in own}), fraction, plane)
         except CohortError as error:

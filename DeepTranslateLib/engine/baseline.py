@@ -49,7 +49,9 @@ class IntensityBaseline:
         self._recipe = recipe
         self._low, self._high = self._range(cases, slices)
         if recipe.is_unpaired:
-            self.tables = {"histogram matching": self._matched(cases, slices)}
+            self.tables: dict[str, npt.NDArray[np.generic]] = {
+                "histogram matching": self._matched(cases, slices)
+            }
             return
         pixels = self._pixels(cases, slices)
         if recipe.target.kind == "labels":

@@ -61,7 +61,13 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     training = recipe.training
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
-    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
+    split = split_cohort(
+        cohort,
+        training.validation_fraction,
+        training.seed,
+        recipe.sampling.plane,
+        whole_volumes=recipe.is_volumetric,
+    )
     held: dict[Case, Case] = {}
     sides = [_Side(part, recipe, held) for part in (split.training, split.validation)]
     _read_in_turn(sides)

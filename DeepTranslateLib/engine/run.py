@@ -156,7 +156,13 @@ def _train(
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
     training = recipe.training
-    split = split_cohort(cohort, training.validation_fraction, training.seed, recipe.sampling.plane)
+    split = split_cohort(
+        cohort,
+        training.validation_fraction,
+        training.seed,
+        recipe.sampling.plane,
+        whole_volumes=recipe.is_volumetric,
+    )
     events.emit("split", **_split_counts(split), note=split.note)
     recipe = _resolved(recipe, split, folder, initial)
     recipe = _with_landmarks(recipe, split, folder, initial)

@@ -330,6 +330,18 @@ def test_a_domain_of_which_nothing_can_be_held_out_is_refused_by_name():
         split_cohort(Cohort(tuple(cases), "the cohort"))
 
 
+def test_where_volumes_stay_whole_one_of_two_subjects_is_held_out():
+    subjects = {"a": "s", "b": "st", "c": "t", "d": "s"}
+    for seed in range(10):
+        split = split_cohort(files_of(subjects), 0.2, seed, whole_volumes=True)
+        teach, judge = held_in(split.training), held_in(split.validation)
+        assert domains_in(split.training) == domains_in(split.validation) == set(DOMAINS)
+        assert not {name for name, _ in teach} & {name for name, _ in judge}
+        assert all(s.slices is None for s in (*split.training, *split.validation))
+    with pytest.raises(CohortError, match="one subject of the target domain"):
+        split_cohort(files_of({"a": "s", "b": "s", "c": "t"}), whole_volumes=True)
+
+
 def test_cases_without_a_domain_do_not_mix_with_those_that_have_one():
     cases = (*cohort_of(a="s", b="t").cases, Case("c", mr(5), ct(5)))
     with pytest.raises(CohortError, match="subject c has one without"):
@@ -403,18 +415,14 @@ def test_a_case_without_a_domain_is_an_error_of_an_unpaired_recipe():
     cases = [*both_domains(), Case("c", mr(7), ct(7))]
     assert faults_of(cases) == {("domain_missing", "error", "c")}
     pairs = [Case("c", mr(7), ct(7)), Case("d", mr(8), None)]
-    assert faults_of(pairs) == {
-        ("domain_missing", "error", "c"),
-        ("domain_missing", "error", "d"),
-    }
+    assert faults_of(pairs) == {("domain_missing", "error", "all")}
 
 
 def test_a_case_with_a_domain_is_an_error_of_a_paired_recipe():
-    assert faults_of(both_domains(), a_recipe("supervised")) == {
-        ("domain_unexpected", "error", "a"),
-        ("domain_unexpected", "error", "b"),
-    }
-    assert faults_of([Case("c", mr(7), ct(7))], PAIRED) == set()
+    assert faults_of(both_domains(), PAIRED) == {("domain_unexpected", "error", "all")}
+    pair = Case("c", mr(7), ct(7))
+    assert faults_of([pair], PAIRED) == set()
+    assert faults_of([pair, both_domains()[1]], PAIRED) == {("domain_unexpected", "error", "b")}
 
 
 def test_units_are_those_of_the_domain():
@@ -466,6 +474,34 @@ def test_an_image_in_both_domains_is_a_warning_and_twice_in_one_an_error(tmp_pat
     }
     (source, target), twice = both_domains(), Case("c", cases[1].image, None, domain="target")
     assert faults_of([source, target, cases[1], twice]) == {("duplicate_image", "error", "c")}
+
+
+def test_slices_and_masks_of_volumes_that_teach_whole_are_a_warning():
+    patches = recipe_from_json(
+        {
+            "name": "3d",
+            "target": TARGET,
+            "preprocessing": {"window": [0, 1000], "spacing": 2.0, "slice_spacing": 5.0},
+            "sampling": {"patch": [8, 8, 8]},
+            "adversarial": {"discriminator_layers": 1},
+            "network": {"name": "resnet", "dimension": 3, "levels": 3, "blocks": [1]},
+            "method": {"name": "cyclegan", "loss": "mae"},
+            "training": {"monitor": "last"},
+        }
+    )
+    source, target = both_domains()
+    assert faults_of([source, target], patches) == set()
+    everywhere = Image(np.ones((6, 8, 8), np.uint8), AFFINE)
+    cases = [
+        Case("a", source.image, None, slices=(1, 2), mask=everywhere, domain="source"),
+        Case("b", target.image, None, mask=everywhere, domain="target"),
+        Case("c", ct(8), None, slices=(1, 2), split="test", domain="target"),
+    ]
+    assert faults_of(cases, patches) == {
+        ("whole_volume_teaches", "warning", "a"),
+        ("whole_volume_teaches", "warning", "b"),
+    }
+    assert faults_of(cases) == set()
 
 
 def test_masks_and_slices_are_checked_in_both_domains():

@@ -81,9 +81,10 @@ class CohortFiles:
         if not path:
             return str(
                 _(
-                    "A folder with one folder a person, each with an image and its labels; an "
-                    "nnU-Net data set; or a CSV with the columns subject, image, labels (or "
-                    "target) and, where needed, slices, split and mask."
+                    "A folder with one folder a person, each with an image and its labels, or "
+                    "with the folders source and target; an nnU-Net data set; or a CSV with the "
+                    "columns subject, image, labels (or target) and, where needed, slices, split, "
+                    "mask and domain."
                 )
             )
         try:
