@@ -126,6 +126,7 @@ def check_method(recipe: Recipe, path: str) -> None:
     if recipe.noise.is_added:
         raise RecipeError(f"{path}.noise.kind", f"'{name}' takes images as they are; use 'none'.")
     _check_objective(recipe, path)
+    _check_patch(recipe, path)
     if recipe.structure.latent_weight and network != "resnet":
         raise RecipeError(
             f"{path}.structure.latent_weight",
@@ -149,6 +150,24 @@ def _check_objective(recipe: Recipe, path: str) -> None:
             f"{path}.adversarial.objective",
             "the gradient penalty is of each image by itself, which batch norm mixes; use another "
             "norm in the discriminator, or another objective.",
+        )
+
+
+def _check_patch(recipe: Recipe, path: str) -> None:
+    patch = recipe.sampling.patch
+    if patch is None:
+        return
+    # As `engine.discriminators` refuses them, which would be after images were prepared.
+    if recipe.method.name == "context_gan":
+        least, remedy = 16, "larger patches"
+    else:
+        layers = recipe.adversarial.discriminator_layers
+        least, remedy = 3 * 2**layers, "larger patches, or fewer adversarial.discriminator_layers"
+    if min(patch) < least:
+        raise RecipeError(
+            f"{path}.sampling.patch",
+            f"the discriminator needs patches of at least {least} voxels along each axis, found "
+            f"{' x '.join(map(str, patch))}; use {remedy}.",
         )
 
 

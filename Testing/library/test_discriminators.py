@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from engine_samples import volume_recipe
@@ -12,7 +14,7 @@ from DeepTranslateLib.engine.discriminators import DiscriminatorError, build_dis
 from DeepTranslateLib.engine.discriminators.context import ContextDiscriminator
 from DeepTranslateLib.engine.discriminators.patch import PatchDiscriminator
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.networks.context_fcn import central_half
+from DeepTranslateLib.recipe import RecipeError
 
 # ---- the discriminator of patches
 
@@ -144,3 +146,24 @@ def test_with_context_gan_the_central_half_of_patches_is_judged() -> None:
     network = build_discriminator(recipe, 1).eval()
     patch = build_network(recipe).eval()(torch.rand(1, 1, 16, 24, 32))[0]
     assert network(central_half(patch)).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "layers", "least"), [("context_gan", 3, 16), ("pix2pix", 1, 6), ("cyclegan", 3, 24)]
+)
+def test_patches_that_a_discriminator_cannot_read_are_refused_before_anything_is_prepared(
+    method: str, layers: int, least: int
+) -> None:
+    parts: dict[str, dict[str, Any]] = {
+        "method": {"name": method, "loss": "mae"},
+        "network": {"name": "resnet", "dimension": 3, "levels": 2, "channels": 2},
+        "adversarial": {"discriminator_layers": layers},
+        "training": {"monitor": "last"},
+    }
+    with pytest.raises(RecipeError, match=f"at least {least} voxels .*, found 40 x {least - 1} x"):
+        volume_recipe(**parts, sampling={"patch": [40, least - 1, 40]})
+    # What is allowed can be judged.
+    recipe = volume_recipe(**parts, sampling={"patch": [least] * 3})
+    judged = least // 2 if method == "context_gan" else least
+    logits = build_discriminator(recipe, 1).eval()(torch.rand(1, 1, *[judged] * 3))
+    assert logits.numel() == 1
