@@ -1,5 +1,6 @@
 """Cohorts with two domains: how they are read, divided and checked for learning without pairs."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from DeepTranslateLib.cli import main
+from DeepTranslateLib.cli.failures import BAD_INPUT
 from DeepTranslateLib.cohort import Case, Cohort, cohort_from_lists, read_cohort, split_cohort
 from DeepTranslateLib.cohort.case import DOMAINS, CohortError
 from DeepTranslateLib.cohort.check import check_cohort
@@ -20,6 +23,7 @@ from DeepTranslateLib.engine.intensities import with_landmarks
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import write_image
 from DeepTranslateLib.recipe import recipe_from_json
+from DeepTranslateLib.schema import to_json
 
 AFFINE = np.diag([-2.0, -2.0, 5.0, 1.0])
 TARGET = {"kind": "volume", "units": "HU", "range": [-1000, 1000]}
@@ -628,3 +632,35 @@ def test_an_estimate_reads_some_of_each_domain_however_little_time_there_is(monk
     estimate._read_in_turn(sides)
     for side in sides:
         assert sorted(selection.case.domain for selection in side.read) == list(DOMAINS)
+
+
+def test_a_table_of_subject_image_and_domain_is_trained_on_from_the_command_line(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    rows = ["subject,image,domain"]
+    for case in cohort_of(a="s", b="s", c="st", d="t", e="t").cases:
+        name = f"{case.subject}_{case.domain}.nrrd"
+        write_image(case.image, name)
+        rows.append(f"{case.subject},{name},{case.domain}")
+    Path("cohort.csv").write_text("\n".join(rows) + "\n")
+    small = {
+        "network": {"name": "resnet", "channels": 2, "levels": 2, "blocks": [1]},
+        "adversarial": {"discriminator_channels": 2, "discriminator_layers": 1},
+        "training": {"monitor": "last", "epochs": 1, "batch_size": 4},
+    }
+    content = {**to_json(UNPAIRED), **small}
+    Path("recipe.json").write_text(json.dumps(content))
+    paired = {**content, "method": {"loss": "mae"}, "training": {"epochs": 1}, "adversarial": {}}
+    Path("paired.json").write_text(json.dumps(paired))
+    command = ["train", "--cohort", "cohort.csv", "--device", "cpu"]
+    assert main([*command, "--recipe", "recipe.json", "--output", "run"]) == 0
+    parts = json.loads(Path("run/cohort.json").read_text())
+    for part in ("training", "validation"):
+        assert {entry["domain"] for entry in parts[part]} == set(DOMAINS)
+    assert sum(len(parts[part]) for part in ("training", "validation")) == 6
+    assert main([*command, "--recipe", "paired.json", "--output", "other"]) == BAD_INPUT
+    assert "The images have domains" in capfd.readouterr().err
+    assert main(["propose", "--cohort", "cohort.csv", "--output", "new.json"]) == BAD_INPUT
+    assert "proposed for pairs only" in " ".join(capfd.readouterr().err.split())
+    assert not Path("new.json").exists()
