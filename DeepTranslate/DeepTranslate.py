@@ -66,11 +66,13 @@ class DeepTranslateParameterNode:
     """The choices that a scene file keeps; the input volumes are node references beside them.
 
     model: File name of the model in the library.
+    direction: "source-to-target", or "target-to-source" of a model that has both.
     component: Component of volumes that have several.
     allFrames: Every frame of a sequence, not only the one that is shown.
     """
 
     model: str
+    direction: str
     component: int
     allFrames: bool = True
     outputSegmentation: vtkMRMLSegmentationNode
@@ -229,7 +231,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
         self._isUpdating = True
         self.options.setDevice(parameterNode.device)
-        self.models.refresh(parameterNode.model or None)
+        self.models.refresh(parameterNode.model or None, parameterNode.direction or None)
         if self.models.model is not None:
             self.inputs.setInputs(self.models.model.recipe.inputs)
         for number in range(len(self.inputs.volumeNodes)):
@@ -249,6 +251,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode.parameterNode
         if self.models.model is not None:
             self._parameterNode.model = self.models.fileName
+            self._parameterNode.direction = self.models.direction
         for number, volumeNode in enumerate(self.inputs.volumeNodes.values()):
             nodeID = volumeNode.GetID() if volumeNode is not None else None
             node.SetNodeReferenceID(_inputRole(number), nodeID)
@@ -392,7 +395,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _request(self):
         """What the panel says, as arguments of translate."""
-        options = {"device": self.options.device}
+        options = {"device": self.options.device, "direction": self.models.direction}
         if self._isBatch:
             if self.batch.mode == "folder":
                 options["outputFolder"] = str(self.batch.outputFolder)
@@ -443,7 +446,7 @@ class DeepTranslateLogic(ScriptedLoadableModuleLogic):
             volumes: Volume node, dictionary of the model's inputs, sequence, list, or folder.
             model: Path of a model file, name of a model in the library, or a Model.
             **options: output, table, device, component, closedSurface, allFrames, outputFolder,
-                onEvent.
+                direction, onEvent.
 
         Returns:
             Translated(output, table, path, error, name, ...), or a list of them.

@@ -13,9 +13,10 @@ from DeepTranslateLib.image.dicom import Series, is_dicom_file, list_series
 from DeepTranslateLib.image.files import image_name, is_image_file
 from DeepTranslateLib.model import Model
 from DeepTranslateLib.mrml.translationitems import FileItem
+from DeepTranslateLib.recipe import BACKWARD
 
 # What a translation adds to the name of its input.
-_ENDINGS = ("_labels", "_translated")
+_ENDINGS = ("_labels", "_translated", "_translated_to_source")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ def fileItems(sources: Sequence[FileSource], model: Model, outputFolder: Path) -
         OSError: The folder cannot be made.
     """
     outputFolder.mkdir(parents=True, exist_ok=True)
-    ending = _ENDINGS[0] if model.recipe.target.kind == "labels" else _ENDINGS[1]
+    labels, translated, toSource = _ENDINGS
+    ending = labels if model.recipe.target.kind == "labels" else translated
+    if model.direction == BACKWARD:
+        ending = toSource
     taken: set[Path] = set()
     items = []
     for each in sources:

@@ -20,7 +20,8 @@ def recordProvenance(
     The attributes are `DeepTranslate.Model` (its name), `.Checksum` (SHA-256 of its weights),
     `.Recipe`, `.Version` (of DeepTranslate), `.Date` (ISO 8601, with its offset from UTC),
     `.SyntheticImage` ("true" for an image that no scanner has seen), `.Units` (of such an image's
-    values, where they have one) and `.Input` (names of the inputs, separated by "; ").
+    values, where they have one), `.Direction` (of a model that translates both ways) and `.Input`
+    (names of the inputs, separated by "; ").
 
     Args:
         outputNode: Any node; attributes of an earlier model are replaced.
@@ -41,6 +42,8 @@ def recordProvenance(
         outputNode.SetAttribute(_PREFIX + key, value)
     units = model.recipe.target.units if synthetic else ""
     outputNode.SetAttribute(_PREFIX + "Units", units or None)
+    direction = model.direction if len(model.directions) > 1 else None
+    outputNode.SetAttribute(_PREFIX + "Direction", direction)
 
 
 def readProvenance(node: Any) -> dict[str, str]:

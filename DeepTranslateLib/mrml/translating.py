@@ -44,6 +44,7 @@ def startTranslation(
     closedSurface: bool = False,
     allFrames: bool = True,
     outputFolder: str | Path | None = None,
+    direction: str | None = None,
     onEvent: EventSink | None = None,
     onItem: Callable[[int, str, Translated | None], None] | None = None,
     onFinished: Callable[[list[Translated]], None] | None = None,
@@ -60,6 +61,7 @@ def startTranslation(
         closedSurface: As in `translate`.
         allFrames: As in `translate`.
         outputFolder: As in `translate`.
+        direction: As in `translate`.
         onEvent: As in `translate`.
         onItem: Called with the index of an item and "running", "done", "failed" or "cancelled",
             and with its outcome once there is one.
@@ -69,6 +71,7 @@ def startTranslation(
         ValueError: As `translate`, before anything has started.
     """
     found = findModel(model)
+    found = found.in_direction(direction or found.direction)
     if device not in DEVICES:
         raise ValueError(f"Expected a device of {', '.join(DEVICES)}, found {device!r}.")
     items = _items(volumes, found, output, component, closedSurface, allFrames, outputFolder)
@@ -117,7 +120,8 @@ def translate(volumes: Any, model: Model | str | Path, **options: Any) -> Any:
             new one. `device`: "auto" (default), "cpu", "cuda" or "mps". `component`: which
             component of volumes that have several. `closedSurface`: show segmentations in 3D.
             `allFrames`: False translates a proxy volume as it is now. `outputFolder`: where the
-            outputs of files go. `onEvent`: called with each event of the worker.
+            outputs of files go. `direction`: "source-to-target" (default) or, where the model
+            has both, "target-to-source". `onEvent`: called with each event of the worker.
 
     Returns:
         Translated of a single volume, sequence or file; of a list or folder a list of them, in
@@ -125,6 +129,7 @@ def translate(volumes: Any, model: Model | str | Path, **options: Any) -> Any:
 
     Raises:
         ValueError: Something cannot be translated; the message says what was expected.
+        ModelError: The model has no such direction.
         JobError: The worker failed on a single volume.
         Stopped: It was cancelled.
     """

@@ -26,7 +26,7 @@ from DeepTranslateLib.mrml.provenance import recordProvenance
 from DeepTranslateLib.mrml.segmentations import segmentationFromLabels
 from DeepTranslateLib.mrml.sequences import sequenceFrames, sequenceOf
 from DeepTranslateLib.mrml.volumes import VolumeError, imageFromVolume, setUnits, volumeFromImage
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import BACKWARD, Recipe, names_of_sides
 from DeepTranslateLib.statistics import LabelStatistics
 
 OUTPUT_FILE = "output.nrrd"
@@ -318,6 +318,11 @@ def outputName(name: str, model: Model) -> str:
     """What the output of an input of this name is called."""
     if model.recipe.target.kind == "labels":
         return _("{name} tissues").format(name=name)
+    if len(model.directions) > 1:
+        made = names_of_sides(model.recipe)[1]
+        if made == "target" and model.direction == BACKWARD:
+            made = "source"
+        return _("{name} translated to {made}").format(name=name, made=made)
     return _("{name} translated").format(name=name)
 
 

@@ -148,6 +148,7 @@ class Translation:
             output=part.output(folder),
             name=part.name,
             device=self._device,
+            direction=self._model.direction,
         )
         write_job(folder, job)
         self._job = PanelJob(

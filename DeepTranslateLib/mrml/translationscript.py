@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 
 from DeepTranslateLib.model import Model
+from DeepTranslateLib.recipe import FORWARD
 
 _DEFAULTS = {
     "output": None,
@@ -18,6 +19,7 @@ _DEFAULTS = {
     "closedSurface": False,
     "allFrames": True,
     "outputFolder": None,
+    "direction": FORWARD,
 }
 
 

@@ -105,6 +105,39 @@ def _model(kind):
     return train(recipe, folder / "cohort", folder / "run", device="cpu")
 
 
+@functools.lru_cache
+def _twoWayModel():
+    folder = Path(_folder().name) / "twoway"
+    for domain, sign, seeds in (("source", 1, (0, 1)), ("target", -1, (2, 3))):
+        (folder / "cohort" / domain).mkdir(parents=True)
+        for seed in seeds:
+            path = folder / "cohort" / domain / f"subject{seed}.nrrd"
+            write_image(Image(sign * voxels(seed, slices=2)[0], affine()), path)
+    recipe = recipe_from_json(
+        {
+            "name": "twoway",
+            "title": "Both directions",
+            "inputs": [{"name": "image", "modality": "CT", "units": "HU"}],
+            "target": {"kind": "volume", "modality": "MR", "units": "au", "range": [-600, 600]},
+            "preprocessing": {"window": [-500, 500], "spacing": None},
+            "network": {"name": "resnet", "levels": 2, "channels": 2, "norm": "instance"},
+            "method": {"name": "cyclegan", "loss": "mae"},
+            "adversarial": {"discriminator_channels": 2, "discriminator_layers": 1},
+            "augmentation": {"probability": 0},
+            "training": {"epochs": 1, "monitor": "last"},
+        }
+    )
+    return train(recipe, folder / "cohort", folder / "run", device="cpu")
+
+
+def twoWayModel(folder, name="twoway"):
+    """A model file that turns CT into MR and back, trained for one epoch."""
+    needTorch()
+    source = read_model(_twoWayModel())
+    path = Path(folder) / f"{name}.dtmodel"
+    return write_model(path, source.recipe, source.card, source.weights())
+
+
 def model(kind="labels", folder=None, name="tiny", preview=None):
     """A model file in a folder, trained once for all tests.
 

@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.model import Model, ModelError
+from DeepTranslateLib.mrml.panels.directionchooser import directionText
 from DeepTranslateLib.mrml.panels.wrappedlabel import fitWrappedText, setWrappedText
 from DeepTranslateLib.recipe import Label
 from DeepTranslateLib.schema import to_json
@@ -28,12 +29,16 @@ def cardText(model: Model) -> str:
     recipe, card = model.recipe, model.card
     if recipe.target.kind == "labels":
         makes = _("Makes: {labels}").format(labels=_labelsText(recipe.target.labels))
+    elif recipe.target.modality != "other":
+        makes = _("Makes: {kind}").format(kind=html.escape(_inputText(recipe.target)))
     else:
         units = f" ({html.escape(recipe.target.units)})" if recipe.target.units else ""
         makes = _("Makes: a volume{units}").format(units=units)
     lines = [f"<b>{html.escape(card.name)}</b>", makes]
     inputs = ", ".join(_inputText(each) for each in recipe.inputs)
     lines.append(_("From: {inputs}").format(inputs=html.escape(inputs)))
+    if len(model.directions) > 1:
+        lines.append(_("In both directions: {way}, and back").format(way=directionText(recipe)))
     trained = _trainedText(card.cohort)
     if trained:
         lines.append(_("Trained on: {trained}").format(trained=trained))
@@ -171,7 +176,7 @@ def _trainedText(cohort: dict[str, Any]) -> str:
     training = cohort.get("training") or {}
     parts = []
     if training.get("slices"):
-        parts.append(_("{count} slices").format(count=training["slices"]))
+        parts.append(_slicesText(training))
     if cohort.get("training_subjects"):
         parts.append(_("of {count} subjects").format(count=cohort["training_subjects"]))
     text = " ".join(parts)
@@ -182,6 +187,14 @@ def _trainedText(cohort: dict[str, Any]) -> str:
         pixel = f"{least:.2g}" if f"{least:.2g}" == f"{most:.2g}" else f"{least:.2g} - {most:.2g}"
         text += _(", pixels of {size} mm").format(size=pixel)
     return text
+
+
+def _slicesText(training: dict[str, Any]) -> str:
+    other = training.get("target")
+    if isinstance(other, dict) and other.get("slices"):
+        text = _("{count} and {other} slices, unpaired,")
+        return text.format(count=training["slices"], other=other["slices"])
+    return _("{count} slices").format(count=training["slices"])
 
 
 def _diceText(metrics: dict[str, Any]) -> str:

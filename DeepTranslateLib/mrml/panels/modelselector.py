@@ -12,7 +12,9 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.model import SUFFIX, Model, ModelError
 from DeepTranslateLib.mrml.modellibrary import addModel, libraryModels, modelsFolder
+from DeepTranslateLib.mrml.panels.directionchooser import DirectionChooser
 from DeepTranslateLib.mrml.panels.modelcard import ModelCard
+from DeepTranslateLib.recipe import FORWARD
 
 # QStandardItemModel keeps an item's flags there; 0 greys the item and makes it unselectable.
 _FLAGS_ROLE_OFFSET = -1
@@ -21,9 +23,11 @@ _FLAGS_ROLE_OFFSET = -1
 class ModelSelector:
     """Combo box, "Add model file...", the card of the chosen model, or what to do without any.
 
+    Where the model has learnt both directions there is a choice of one, too.
+
     Args:
         parentLayout: Layout that the widget is added to.
-        onChanged: Called after the chosen model has changed.
+        onChanged: Called after the chosen model or direction has changed.
         onError: Called with the error of a file that cannot be added.
     """
 
@@ -69,6 +73,7 @@ class ModelSelector:
         empty.addWidget(self.trainButton)
         column.addWidget(self.emptyWidget)
         self.card = ModelCard(column)
+        self.directions = DirectionChooser(column, onChanged)
         parentLayout.addWidget(self.widget)
         self.comboBox.connect("currentIndexChanged(int)", self._chosen)
         self.addButton.connect("clicked()", self._browse)
@@ -90,20 +95,26 @@ class ModelSelector:
 
     @property
     def model(self) -> Model | None:
-        """The chosen model, or None."""
-        return self._current
+        """The chosen model in the chosen direction, or None."""
+        return self.directions.model
+
+    @property
+    def direction(self) -> str:
+        """The chosen direction, one of the recipe's `DIRECTIONS`."""
+        return self.directions.direction
 
     @property
     def fileName(self) -> str:
         """Name of the chosen model's file in the library; empty without one."""
         return self._current.path.name if self._current is not None else ""
 
-    def refresh(self, fileName: str | None = None) -> None:
+    def refresh(self, fileName: str | None = None, direction: str | None = None) -> None:
         """Read the library's folder again.
 
         Args:
             fileName: The file to choose; where it is not there, nothing is chosen, and said.
                 None: the one that is chosen now, or else the first that can be used.
+            direction: The one to choose; None: as it is, unless the model is another then.
         """
         wanted = self.fileName if fileName is None else fileName
         blocked = self.comboBox.blockSignals(True)
@@ -127,7 +138,7 @@ class ModelSelector:
         self.comboBox.blockSignals(blocked)
         self.emptyWidget.visible = not usable
         self.comboBox.visible = bool(self._models)
-        self._chosen(index)
+        self._choose(index, direction)
 
     def addFiles(self, paths: list[str]) -> None:
         """Copy model files into the library and choose the last one."""
@@ -149,8 +160,13 @@ class ModelSelector:
             self.comboBox.setItemData(index, 0, int(qt.Qt.UserRole) + _FLAGS_ROLE_OFFSET)
 
     def _chosen(self, index: int) -> None:
+        self._choose(index, None)
+
+    def _choose(self, index: int, direction: str | None) -> None:
         model = self._models[index] if 0 <= index < len(self._models) else None
+        same = model is not None and model.path.name == self.fileName
         self._current = model
+        self.directions.setModel(model, direction or (self.direction if same else FORWARD))
         self.comboBox.toolTip = self.comboBox.itemData(index, qt.Qt.ToolTipRole) or ""
         self.card.setModel(model)
         self._onChanged()
