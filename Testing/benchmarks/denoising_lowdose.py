@@ -49,7 +49,7 @@ OFFSET = 1000  # stored are HU + 1000
 TILE = 96
 TILE_SEED = 4
 CHANGES: dict[str, dict[str, Any]] = {
-    "sampling": {"context": 0},
+    "sampling": {"context": 0, "mirror": False},
     # Wide enough that the noise of air is not cut off.
     "preprocessing": {"window": [-1250, 1250]},
     "target": {"range": [-1250, 1250]},

@@ -50,6 +50,7 @@ AIM_NOISE = 0.15
 # HU of the inserts, which are plastics.
 INSERTS = (40.0, 140.0)
 CHANGES: dict[str, dict[str, Any]] = {
+    "sampling": {"mirror": False},
     "preprocessing": {"window": [-1024, 1024]},
     "target": {"range": [-1024, 1024]},
     "noise": {"kind": "none", "level": None},
