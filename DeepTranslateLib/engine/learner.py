@@ -217,7 +217,8 @@ class Learner:
             self._scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             norm = nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
-            if watched:
+            # Beyond half precision the scaler skips the step, and scales less in the next.
+            if watched and (math.isfinite(norm) or not self._scaler.is_enabled()):
                 self._gradients[f"{name}_gradient"] = float(norm)
         self._scaler.step(optimizer)
         self._scaler.update()
