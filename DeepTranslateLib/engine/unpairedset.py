@@ -103,8 +103,9 @@ class UnpairedSet:
     @property
     def pieces(self) -> list[ValidationPair]:
         """What is validated on: each of the source once, beside those of the target in turn."""
-        others: Iterator[Any] = itertools.cycle(self._target.pieces)
-        return [ValidationPair(*both) for both in zip(self._source.pieces, others, strict=False)]
+        sources: Sequence[Piece] = self._source.pieces
+        others: Iterator[Piece] = itertools.cycle(self._target.pieces)
+        return [ValidationPair(*both) for both in zip(sources, others, strict=False)]
 
     @property
     def contents(self) -> list[float]:

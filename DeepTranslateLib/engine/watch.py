@@ -6,6 +6,7 @@ What it knows is the history of epochs alone, so that a training that is resumed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -25,7 +26,7 @@ _Measures = Sequence[Mapping[str, float]]
 
 
 def new_warnings(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[str]:
-    """What went wrong with the last epoch and had not before, each with what to change.
+    """What went wrong with the last epoch and had in none before, each with what to change.
 
     Args:
         history: Records of epochs; measures are under "losses".
@@ -33,14 +34,24 @@ def new_warnings(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[s
     """
     if recipe.method.name == "supervised":
         return []
-    before = set(_warnings(history[:-1], recipe))
-    return [text for text in _warnings(history, recipe) if text not in before]
+    # From the last one back: what stays wrong is found there at once.
+    earlier = [history[:count] for count in range(len(history) - 1, 0, -1)]
+    return [
+        text
+        for text in _warnings(history, recipe)
+        if not any(text in _warnings(each, recipe) for each in earlier)
+    ]
 
 
 def _warnings(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[str]:
     known = [record["losses"] for record in history if "losses" in record]
     learning = known[recipe.adversarial.discriminator_warmup_epochs :]
-    checks: tuple[Callable[[_Measures, Recipe], str], ...] = (_won, _collapsed, _steep)
+    checks: tuple[Callable[[_Measures, Recipe], str], ...] = (
+        _won,
+        _collapsed,
+        partial(_steep, GENERATOR_GRADIENT),
+        partial(_steep, DISCRIMINATOR_GRADIENT),
+    )
     return [text for check in checks if (text := check(learning, recipe))]
 
 
@@ -61,21 +72,22 @@ def _collapsed(epochs: _Measures, recipe: Recipe) -> str:
     last = [each[VARIANCE] for each in epochs[-2:]]
     if len(last) < 2 or max(last) > _FLAT:
         return ""
+    holds = "contrast.weight" if recipe.method.name == "cut" else "the weights of method.loss"
     return (
         "Translated images are nearly of one value (in 2 epochs less than "
         f"{_FLAT:.0%} of the variance of true ones): the generator has collapsed. Lower "
-        "optimizer.learning_rate and adversarial.weight, or raise the weights of method.loss, and "
-        "train again into a new folder."
+        f"optimizer.learning_rate and adversarial.weight, or raise {holds}, and train again into a "
+        "new folder."
     )
 
 
-def _steep(epochs: _Measures, recipe: Recipe) -> str:
-    for name in (GENERATOR_GRADIENT, DISCRIMINATOR_GRADIENT):
-        values = [each[name] for each in epochs]
-        if len(values) > _IN_A_ROW and values[-1] > _STEEP * median(values[:-1]):
-            return (
-                f"The {name.replace('_', ' ')} has become more than {_STEEP:g} times what it was: "
-                "training is about to diverge. Set optimizer.gradient_clip to 1, or lower the "
-                "learning rates."
-            )
-    return ""
+def _steep(gradient: str, epochs: _Measures, recipe: Recipe) -> str:
+    # Of an epoch whose every step half precision has skipped there is none.
+    values = [each[gradient] for each in epochs if gradient in each]
+    if len(values) <= _IN_A_ROW or values[-1] <= _STEEP * median(values[:-1]):
+        return ""
+    return (
+        f"The {gradient.replace('_', ' ')} has become more than {_STEEP:g} times what it was: "
+        "training is about to diverge. Set optimizer.gradient_clip to 1, or lower the learning "
+        "rates."
+    )

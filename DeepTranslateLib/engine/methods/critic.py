@@ -90,7 +90,7 @@ def _beside(condition: Tensor | None, image: Tensor) -> Tensor:
 def _cut_alike(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Both cut to a common size: images of two kinds are not of one size always."""
     sizes = zip(real.shape[2:], fake.shape[2:], strict=True)
-    corner = (..., *(slice(min(both)) for both in sizes))
+    corner: tuple[Any, ...] = (..., *(slice(min(both)) for both in sizes))
     return real[corner], fake[corner]
 
 
