@@ -29,7 +29,8 @@ def in_direction(recipe: Recipe, direction: str) -> Recipe:
 
     Backward, the target is what is read, and what is made is of the input's kind: the window and
     the target's range change places, as do units and standard scales. The crop to a body that is
-    found by its HU becomes the mask of a body that is found otherwise.
+    found by its HU becomes the mask of a body that is found otherwise, and the mask of a brain,
+    which HU do not have, that of a body. Corrections of bias are of the forward direction alone.
 
     Args:
         recipe: Of a volume, with a window.
@@ -71,8 +72,16 @@ def in_direction(recipe: Recipe, direction: str) -> Recipe:
             standardisation=target.standardisation,
             landmarks=target.landmarks,
             body_crop=crops and reads_hu,
-            mask="body" if crops and not reads_hu else preprocessing.mask,
+            mask=_mask(recipe),
             # Of the coils of the other scanner nothing is known.
             bias_correction=False,
         ),
     )
+
+
+def _mask(recipe: Recipe) -> str:
+    """What counts of an image of the target, where its crop cannot tell."""
+    crops, mask = recipe.preprocessing.body_crop, recipe.preprocessing.mask
+    if recipe.target.units == "HU":
+        return "body" if mask == "brain" else mask
+    return "body" if crops else mask

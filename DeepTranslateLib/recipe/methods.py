@@ -114,6 +114,8 @@ def check_method(recipe: Recipe, path: str) -> None:
             f"{path}.network.name",
             f"'cut' compares features within a 'resnet', found '{network}'.",
         )
+    if name == "cut":
+        _check_layers(recipe, path)
     if recipe.network.residual and (name == "cut" or recipe.structure.latent_weight):
         raise RecipeError(
             f"{path}.network.residual",
@@ -150,6 +152,26 @@ def _check_objective(recipe: Recipe, path: str) -> None:
             f"{path}.adversarial.objective",
             "the gradient penalty is of each image by itself, which batch norm mixes; use another "
             "norm in the discriminator, or another objective.",
+        )
+
+    if settings.mispair_weight and recipe.training.batch_size == 1:
+        raise RecipeError(
+            f"{path}.adversarial.mispair_weight",
+            "in a batch of 1 there is no other case's input; use 0, or training.batch_size of 2 or "
+            "more.",
+        )
+
+
+def _check_layers(recipe: Recipe, path: str) -> None:
+    # As `engine.networks.resnet` counts them: the image, each level, each block.
+    (blocks,) = recipe.network.blocks or (9,)
+    last = recipe.network.levels + blocks
+    beyond = [layer for layer in recipe.contrast.layers or () if layer > last]
+    if beyond or recipe.contrast.layers == ():
+        raise RecipeError(
+            f"{path}.contrast.layers",
+            f"expected some of 0 to {last}, the layers of the generator's encoder, or null; found "
+            f"{list(recipe.contrast.layers or ())}.",
         )
 
 
@@ -194,4 +216,12 @@ def _check_unpaired(recipe: Recipe, path: str) -> None:
     if air and not (recipe.inputs[0].units == recipe.target.units == "HU"):
         raise RecipeError(
             f"{path}.structure.air_weight", "air has a known value in HU alone, on both sides."
+        )
+    windows = (recipe.preprocessing.window, recipe.target.range)
+    threshold = recipe.structure.air_threshold
+    if air and not all(window and window[0] <= threshold < window[1] for window in windows):
+        raise RecipeError(
+            f"{path}.structure.air_threshold",
+            f"expected a value within preprocessing.window and target.range, found {threshold:g} "
+            "HU: beyond their ends air cannot be told from other values.",
         )
