@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from DeepTranslateLib.cli import parser
-from DeepTranslateLib.recipe import builtin_recipes, read_recipe
+from DeepTranslateLib.recipe import builtin_recipes, read_recipe, recipe_from_json
 from DeepTranslateLib.schema import to_json
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "recipes"
@@ -52,6 +52,12 @@ def test_the_values_on_the_page_are_those_of_the_recipe(name):
         for part in field.split("."):
             value = value[part]
         assert json.loads(text) == value, field
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)
+def test_what_a_page_asks_to_save_as_a_recipe_is_one(path):
+    for text in re.findall(r"```json\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        assert recipe_from_json(json.loads(text)).is_configured
 
 
 @pytest.mark.parametrize(("where", "line"), COMMANDS)
