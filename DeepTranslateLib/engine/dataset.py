@@ -221,11 +221,10 @@ class SliceSet(CaseSet):
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
-        images = stack.images(indices)
-        targets = (
-            images if recipe.is_unpaired else self._targets(selection.case, stack, recipe, indices)
-        )
-        images, targets = self._keep(images, "images"), self._keep(targets, "targets")
+        images = targets = self._keep(stack.images(indices), "images")
+        if not recipe.is_unpaired:
+            found = self._targets(selection.case, stack, recipe, indices)
+            targets = self._keep(found, "targets")
         self.slices.extend(
             LabelledSlice(picture, truth, stack.full_size)
             for picture, truth in zip(images, targets, strict=True)

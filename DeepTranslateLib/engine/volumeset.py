@@ -85,7 +85,7 @@ class VolumeSet(CaseSet):
         case, chosen = selection.case, selection.slices
         image = case.read_image()
         stack = volume_stack(image, recipe)
-        prepared = stack.prepared(0, stack.depth)
+        prepared = self._keep(stack.prepared(0, stack.depth), "image")
         counted = case.counted(PLANES[recipe.sampling.plane])
         if recipe.is_unpaired:
             truth = prepared
@@ -94,8 +94,8 @@ class VolumeSet(CaseSet):
         else:
             truth = stack.targets(read_target(case, recipe), recipe, chosen, counted)
         volume = LabelledVolume(
-            self._keep(prepared, "image"),
-            self._keep(truth, "target"),
+            prepared,
+            truth if recipe.is_unpaired else self._keep(truth, "target"),
             stack.full_size,
             stack.spacing,
         )
