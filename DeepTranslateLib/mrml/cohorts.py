@@ -189,7 +189,7 @@ def writeCohort(
         OSError: The folder cannot be written to.
     """
     pairs = list(pairs)
-    checkPairs(pairs, not recipe.is_denoising)
+    checkPairs(pairs, recipe)
 
     def emit(event: dict[str, Any]) -> None:
         if onEvent is not None:
@@ -220,6 +220,7 @@ def writeCohort(
                 "slices": slices_to_text(slices) if slices is not None else "",
                 "split": pair.split or "",
                 "mask": _relative(exported.mask, folder),
+                "domain": pair.domain or "",
             }
         )
     if problems:
@@ -227,7 +228,8 @@ def writeCohort(
     emit({"event": "exporting", "done": len(pairs), "total": len(pairs), "subject": ""})
     path = folder / COHORT_NAME
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        columns = (*COLUMNS, "mask") if any(row["mask"] for row in rows) else COLUMNS
+        further = [name for name in ("mask", "domain") if any(row[name] for row in rows)]
+        columns = (*COLUMNS, *further)
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

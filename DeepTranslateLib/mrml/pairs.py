@@ -12,11 +12,12 @@ import slicer
 import vtk
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.case import PARTS
+from DeepTranslateLib.cohort.case import DOMAINS, PARTS, SOURCE, TARGET
+from DeepTranslateLib.cohort.hounsfield import why_not_hounsfield
 from DeepTranslateLib.mrml.segmentations import segmentsOf
 from DeepTranslateLib.mrml.segmentlabels import labelsOf, plainName
 from DeepTranslateLib.mrml.volumes import VolumeError, componentCount
-from DeepTranslateLib.recipe import Label
+from DeepTranslateLib.recipe import Label, Recipe
 
 # Nodes with this attribute are made by a training for its user to look at, not to learn from.
 PREVIEW_ATTRIBUTE = "DeepTranslate.TrainingPreview"
@@ -30,7 +31,7 @@ class Pair:
     Args:
         volumeNode: The image.
         targetNode: A segmentation, a label map, or, for recipes that make volumes, a volume; None
-            where a denoising recipe adds the noise itself.
+            where a denoising recipe adds the noise itself, or images are not paired.
         subject: Who it is; empty: the patient in the subject hierarchy, else the volume's name.
         values: Label value of each segment id; segments left out are background. None: as
             `matchSegments` finds them.
@@ -39,6 +40,7 @@ class Pair:
         split: "training", "validation", "test" or None for automatic.
         maskNode: A segmentation, label map or volume: only what lies in one of its segments, or
             where it is not 0, teaches and is measured. None: everything.
+        domain: For recipes that learn without pairs, "source" or "target": what the image is of.
     """
 
     volumeNode: Any
@@ -48,6 +50,7 @@ class Pair:
     slices: tuple[int, ...] | None = None
     split: str | None = None
     maskNode: Any = None
+    domain: str | None = None
 
 
 def isSegmentation(node: Any) -> bool:
@@ -91,6 +94,20 @@ def volumesInScene() -> list[Any]:
     return [node for node in _nodes("vtkMRMLScalarVolumeNode") if not isLabelMap(node)]
 
 
+def likelyDomain(volumeNode: Any, recipe: Recipe | None) -> str:
+    """Guess whether a volume is of the source or of the target of a recipe, by its values.
+
+    Only where one of both is in HU can that be told; the source otherwise.
+    """
+    if recipe is None or not recipe.is_unpaired:
+        return SOURCE
+    inHounsfield = recipe.inputs[0].units == "HU", recipe.target.units == "HU"
+    if inHounsfield[0] == inHounsfield[1] or problemOf(volumeNode):
+        return SOURCE
+    isHounsfield = why_not_hounsfield(slicer.util.arrayFromVolume(volumeNode)) is None
+    return SOURCE if isHounsfield == inHounsfield[0] else TARGET
+
+
 def labelsOfPairs(pairs: Sequence[Pair]) -> tuple[Label, ...]:
     """Return a label for each name of a segment, with the value that its pair says, if any does."""
     given: dict[int, Label] = {}
@@ -106,17 +123,19 @@ def labelsOfPairs(pairs: Sequence[Pair]) -> tuple[Label, ...]:
     return (*known, *labelsOf(others, known))
 
 
-def checkPairs(pairs: Sequence[Pair], needTargets: bool = True) -> None:
+def checkPairs(pairs: Sequence[Pair], recipe: Recipe | None) -> None:
     """Refuse pairs that cannot be exported, before anything is.
 
     Args:
         pairs: At least one.
-        needTargets: False where a denoising recipe learns from clean images alone.
+        recipe: Says whether all need a target, and whether they have domains; None: they need one.
 
     Raises:
-        CohortError: There is no pair, a node is missing or cannot be learnt from, or a split is
-            unknown.
+        CohortError: There is no pair, a node is missing or cannot be learnt from, a split is
+            unknown, or domains are not those of the recipe.
     """
+    unpaired = recipe is not None and recipe.is_unpaired
+    needTargets = recipe is None or not (recipe.is_denoising or unpaired)
     if not pairs:
         raise CohortError(
             "There are no images to learn from. Add volumes with their segmentations or targets, "
@@ -140,6 +159,26 @@ def checkPairs(pairs: Sequence[Pair], needTargets: bool = True) -> None:
             raise CohortError(
                 f"{name}: the split is '{pair.split}'; possible are {', '.join(PARTS)}, or None."
             )
+        _checkDomain(pair, name, unpaired)
+    missing = [domain for domain in DOMAINS if all(pair.domain != domain for pair in pairs)]
+    if unpaired and missing:
+        raise CohortError(
+            f"There is no image of the kind '{missing[0]}', and the recipe learns from images of "
+            "both, source and target, which need not belong together. Add some."
+        )
+
+
+def _checkDomain(pair: Pair, name: str, unpaired: bool) -> None:
+    if unpaired and pair.domain not in DOMAINS:
+        raise CohortError(
+            f"{name}: expected a domain, {' or '.join(DOMAINS)}, since the recipe learns without "
+            f"pairs; found {pair.domain!r}."
+        )
+    if not unpaired and pair.domain is not None:
+        raise CohortError(
+            f"{name}: the recipe learns from pairs, and the image has the domain {pair.domain!r}. "
+            "Choose a recipe that learns without pairs, or leave the domain out."
+        )
 
 
 def problemOf(node: Any) -> str:

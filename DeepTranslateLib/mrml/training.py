@@ -258,7 +258,7 @@ def cohortFile(
         read_cohort(path)
         return str(path)
     pairs = list(cohort)
-    checkPairs(pairs, not recipe.is_denoising)
+    checkPairs(pairs, recipe)
     writeCohort(pairs, recipe, folder, onEvent, exportPair if cache is None else cache.export)
     return COHORT_NAME
 

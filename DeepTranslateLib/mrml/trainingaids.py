@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from DeepTranslateLib.cohort import read_cohort
+from DeepTranslateLib.cohort.case import SOURCE
 from DeepTranslateLib.jobs import AugmentJob, CheckJob, EstimateJob, ExportJob
 from DeepTranslateLib.model import SUFFIX
 from DeepTranslateLib.mrml.cohortcache import CohortCache
 from DeepTranslateLib.mrml.cohorts import EventSink
 from DeepTranslateLib.mrml.jobs import PanelJob, newJobFolder, removeJobFolder, runJob
+from DeepTranslateLib.mrml.pairs import Pair
 from DeepTranslateLib.mrml.training import CohortLike, RecipeLike, asRecipe, cohortFile, startJob
 from DeepTranslateLib.recipe import Recipe
 from DeepTranslateLib.runfolder import read_run
@@ -76,10 +78,13 @@ def startAugmentation(
     recipe = asRecipe(recipe, cohort)
 
     def job(folder: Path) -> AugmentJob:
-        first = cohort if isinstance(cohort, (str, Path)) else list(cohort)[:1]
+        first = cohort if isinstance(cohort, (str, Path)) else _firstOf(list(cohort))
         file = folder / cohortFile(first, recipe, folder, callbacks.get("onEvent"), cache)
         found = read_cohort(file)
-        cases = (found.with_clean_targets() if recipe.is_denoising else found).cases
+        if recipe.is_unpaired:
+            found = found.of_domain(SOURCE)
+        alone = recipe.is_denoising or recipe.is_unpaired
+        cases = (found.with_clean_targets() if alone else found).cases
         case = next((case for case in cases if case.target is not None), None)
         if case is None:
             raise ValueError(f"{file} has no case with a target. Add labels or target volumes.")
@@ -158,6 +163,12 @@ def exportJob(run: str | Path, epoch: int, output: str | Path) -> ExportJob:
     if output.exists():
         raise ValueError(f"{output} exists and stays as it is. Choose another name.")
     return ExportJob(str(found.folder), epoch, str(output.absolute()))
+
+
+def _firstOf(pairs: list[Pair]) -> list[Pair]:
+    """The first pair; of images that are not paired, the first of each domain."""
+    firsts = {pair.domain: pair for pair in reversed(pairs)}
+    return [pair for pair in pairs if firsts[pair.domain] is pair]
 
 
 def _about(

@@ -14,13 +14,14 @@ from DeepTranslateLib.image.files import read_image
 from DeepTranslateLib.mrml.pairs import PREVIEW_ATTRIBUTE
 from DeepTranslateLib.recipe import Recipe
 
-_ROLES = ("input", "target", "prediction")
-# Which slice view shows what on top of the input.
-_VIEWS = {"Red": None, "Yellow": "target", "Green": "prediction"}
+_ROLES = ("input", "target", "prediction", "cycled")
+# Which slice view shows what on top of the input: of pairs, and without them.
+_PAIRED_VIEWS = {"Red": None, "Yellow": "target", "Green": "prediction"}
+_UNPAIRED_VIEWS = {"Red": None, "Yellow": "prediction", "Green": "cycled"}
 
 
 class TrainingPreview:
-    """Three volumes in a folder "Training preview", and the slice views that show them.
+    """Up to three volumes in a folder "Training preview", and the slice views that show them.
 
     The nodes of an earlier training are taken again, so that a scene holds them once.
     """
@@ -34,7 +35,8 @@ class TrainingPreview:
         """Show the images that a preview event names.
 
         Args:
-            event: With the paths of input, target and prediction, relative to the run's folder.
+            event: With the paths of input, prediction and, of pairs, target, or, without pairs,
+                what the way back makes of the prediction; relative to the run's folder.
             folder: The run's folder.
             recipe: Says whether targets are labels, and their names and colours.
 
@@ -42,7 +44,10 @@ class TrainingPreview:
             ImageError, OSError: An image cannot be read.
         """
         forLabels = recipe.target.kind == "labels"
+        self._dropOthers([role for role in _ROLES if role in event])
         for role in _ROLES:
+            if role not in event:
+                continue
             image = read_image(Path(folder) / event[role])
             node = self._node(role, forLabels and role != "input")
             slicer.util.updateVolumeFromArray(node, image.voxels)
@@ -50,11 +55,11 @@ class TrainingPreview:
             if forLabels and role != "input":
                 self._color(node, recipe)
             else:
-                self._setWindow(node, image, recipe)
+                self._setWindow(role, image, recipe)
         self._place()
 
     def show(self, plane: str) -> None:
-        """Show input, target and prediction in the three slice views, at the preview's slice.
+        """Show the preview's images in the three slice views, at the preview's slice.
 
         What the views showed before is remembered for `hide`. Segmentations would cover the
         preview and are hidden meanwhile in slice views. Does nothing while it is shown.
@@ -75,7 +80,8 @@ class TrainingPreview:
         bounds = [0.0] * 6
         self.nodes["input"].GetRASBounds(bounds)
         middle = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
-        for name, overlay in _VIEWS.items():
+        views = _PAIRED_VIEWS if "target" in self.nodes else _UNPAIRED_VIEWS
+        for name, overlay in views.items():
             if name not in layoutManager.sliceViewNames():
                 continue
             logic = layoutManager.sliceWidget(name).sliceLogic()
@@ -124,9 +130,17 @@ class TrainingPreview:
             hierarchy.RemoveItem(folder)
         self.nodes = {}
 
+    def _dropOthers(self, roles: list[str]) -> None:
+        """Remove what an earlier training showed, and this one has not."""
+        others = [role for role in self.nodes if role not in roles]
+        if others:
+            self.hide()
+        for role in others:
+            slicer.mrmlScene.RemoveNode(self.nodes.pop(role))
+
     def _put(self, composite: Any, overlay: str | None) -> None:
         composite.SetBackgroundVolumeID(self.nodes["input"].GetID())
-        node = self.nodes[overlay] if overlay else None
+        node = self.nodes.get(overlay) if overlay else None
         isLabel = node is not None and node.IsA("vtkMRMLLabelMapVolumeNode")
         nodeID = node.GetID() if node is not None else None
         composite.SetLabelVolumeID(nodeID if isLabel else None)
@@ -154,6 +168,7 @@ class TrainingPreview:
                 "input": _("Training preview: input"),
                 "target": _("Training preview: target"),
                 "prediction": _("Training preview: prediction"),
+                "cycled": _("Training preview: translated back"),
             }
             node = slicer.mrmlScene.AddNewNodeByClass(className, names[role])
             node.SetAttribute(PREVIEW_ATTRIBUTE, role)
@@ -191,13 +206,14 @@ class TrainingPreview:
             colors.SetColor(label.value, label.name, red, green, blue, 1.0)
         node.GetDisplayNode().SetAndObserveColorNodeID(colors.GetID())
 
-    def _setWindow(self, node: Any, image: Image, recipe: Recipe) -> None:
+    def _setWindow(self, role: str, image: Image, recipe: Recipe) -> None:
         standardised = recipe.preprocessing.standardisation != "none"
         # The window of a standardised image is not in the units that it is shown in.
         window = None if standardised else recipe.preprocessing.window
-        if node is not self.nodes["input"] and recipe.target.range is not None:
+        likeInput = role in ("input", "cycled")
+        if not likeInput and recipe.target.range is not None:
             window = None if recipe.undoes_intensities else recipe.target.range
-        display = node.GetDisplayNode()
+        display = self.nodes[role].GetDisplayNode()
         if window is None:
             low, high = float(image.voxels.min()), float(image.voxels.max())
             window = (low, max(high, low + 1e-6))

@@ -70,6 +70,7 @@ def _cohortText(cohort: str | Path | Sequence[Pair]) -> str:
             f"        slices={pair.slices!r},",
             f"        split={pair.split!r},",
             *([f"        maskNode={_nodeText(pair.maskNode)},"] if pair.maskNode else []),
+            *([f"        domain={pair.domain!r},"] if pair.domain else []),
             "    ),",
         ]
     return "\n".join([*lines, "]"])

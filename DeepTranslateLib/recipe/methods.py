@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
 from DeepTranslateLib.recipe.error import RecipeError
-from DeepTranslateLib.recipe.learning import METHODS, Method
+from DeepTranslateLib.recipe.learning import LAST, METHODS, Method
 
 if TYPE_CHECKING:
     from DeepTranslateLib.recipe.whole import Recipe
 
 UNPAIRED = ("cyclegan", "unit", "cut")
 TWO_WAYS = ("cyclegan", "unit")
+# What epochs can be compared by without pairs.
+UNPAIRED_MONITORS = (LAST, "histogram_distance")
 
 _DISCRIMINATOR = (
     "discriminator_channels",
@@ -206,7 +208,7 @@ def _check_unpaired(recipe: Recipe, path: str) -> None:
             f"{path}.preprocessing.window",
             f"'{name}' needs one, since it makes images of the input's kind, too.",
         )
-    if recipe.training.monitor not in ("last", "histogram_distance"):
+    if recipe.training.monitor not in UNPAIRED_MONITORS:
         raise RecipeError(
             f"{path}.training.monitor",
             f"without pairs nothing tells how good an epoch is by '{recipe.training.monitor}'; "

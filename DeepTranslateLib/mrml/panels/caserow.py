@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from DeepTranslateLib.cohort.case import PARTS, slices_from_text
+from DeepTranslateLib.cohort.case import DOMAINS, PARTS, slices_from_text
 
 
 class Row:
@@ -22,6 +22,7 @@ class Row:
         self.targetSelector: Any = None
         self.maskSelector: Any = None
         self.useCombo: Any = None
+        self.kindCombo: Any = None
 
     @property
     def volumeNode(self) -> Any:
@@ -42,6 +43,11 @@ class Row:
     def split(self) -> str | None:
         """What the case is for; None: automatic."""
         return (None, *PARTS)[self.useCombo.currentIndex]
+
+    @property
+    def domain(self) -> str:
+        """What the image is of where images are not paired: "source" or "target"."""
+        return DOMAINS[max(0, self.kindCombo.currentIndex)]
 
     def chosenSlices(self) -> tuple[int, ...] | None:
         """Return the slices that the user named; None: those found.

@@ -10,11 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.case import PARTS, slices_to_text
+from DeepTranslateLib.cohort.case import DOMAINS, PARTS, SOURCE, slices_to_text
 from DeepTranslateLib.mrml.pairs import problemOf, subjectOf
 from DeepTranslateLib.mrml.panels.caserow import Row
 
-_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE, _MASK = range(6)
+_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE, _MASK, _KIND = range(7)
 _LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
 _VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
 # Colour images are no choice, but one that is shown can say why.
@@ -42,19 +42,21 @@ class CaseTable:
         self._filling = False
         self._forLabels = True
         self._needTargets = True
+        self._kinds: tuple[str, ...] = ()
         self.rows: list[Row] = []
         self.table = qt.QTableWidget()
         self.table.objectName = "caseTable"
-        self.table.setColumnCount(6)
+        self.table.setColumnCount(7)
         self.table.setHorizontalHeaderLabels(
-            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use"), _("Mask")]
+            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use"), _("Mask"), _("Kind")]
         )
         header = self.table.horizontalHeader()
         header.minimumSectionSize = 30
         for column in (_VOLUME, _TARGET, _MASK):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
-        for column, width in ((_SUBJECT, 72), (_SLICES, 58), (_USE, 78)):
+        for column, width in ((_SUBJECT, 72), (_SLICES, 58), (_USE, 78), (_KIND, 100)):
             self.table.setColumnWidth(column, width)
+        header.moveSection(_KIND, _TARGET)
         self.table.verticalHeader().visible = False
         self.table.setSelectionBehavior(qt.QTableWidget.SelectRows)
         self.table.setEditTriggers(qt.QTableWidget.AllEditTriggers)
@@ -62,6 +64,13 @@ class CaseTable:
         for column, tip in (
             (_SUBJECT, _("Who it is. Give all images of one person the same name.")),
             (_VOLUME, _("The image to learn from.")),
+            (
+                _KIND,
+                _(
+                    "Source: what the model reads. Target: what it makes. The images need not "
+                    "belong together."
+                ),
+            ),
             (
                 _MASK,
                 _(
@@ -81,8 +90,22 @@ class CaseTable:
         self.table.connect("cellChanged(int,int)", self._edited)
         parentLayout.addWidget(self.table)
         self.showMasks(False)
+        self.showKinds(())
         self._describeTargets()
         self._fit()
+
+    def showKinds(self, kinds: Sequence[str]) -> None:
+        """Ask for the kind of each image in the place of its target, or for its target.
+
+        Args:
+            kinds: What source and target are called, for images that are not paired; else empty.
+        """
+        self._kinds = tuple(kinds)
+        self.table.setColumnHidden(_KIND, not kinds)
+        self.table.setColumnHidden(_TARGET, bool(kinds))
+        for row in self.rows:
+            self._fillKinds(row)
+        self._describeTargets()
 
     def setTargets(self, forLabels: bool, needed: bool = True) -> None:
         """Say what targets are: segmentations and label maps, or volumes; and whether all need one.
@@ -105,7 +128,7 @@ class CaseTable:
         return any(row.maskNode is not None for row in self.rows)
 
     def _describeTargets(self) -> None:
-        if self._forLabels:
+        if self._forLabels and not self._kinds:
             title = _("Labels")
             tip = _(
                 "What the model shall make of it. A slice counts as labelled when anything in "
@@ -137,6 +160,7 @@ class CaseTable:
         slices: str = "",
         split: str | None = None,
         maskNode: Any = None,
+        domain: str | None = None,
     ) -> Row:
         """Add a row and return it; the caller's `onChange` is not called."""
         row = Row()
@@ -154,11 +178,15 @@ class CaseTable:
         row.useCombo = qt.QComboBox()
         row.useCombo.addItems([_("auto"), _("train"), _("validate"), _("test")])
         row.useCombo.currentIndex = (None, *PARTS).index(split)
+        row.kindCombo = qt.QComboBox()
+        self._fillKinds(row)
+        row.kindCombo.currentIndex = DOMAINS.index(domain or SOURCE)
         for column, widget in (
             (_VOLUME, row.volumeSelector),
             (_TARGET, row.targetSelector),
             (_USE, row.useCombo),
             (_MASK, row.maskSelector),
+            (_KIND, row.kindCombo),
         ):
             self.table.setCellWidget(index, column, widget)
         for column in (_SUBJECT, _SLICES):
@@ -170,7 +198,8 @@ class CaseTable:
         )
         for selector in (row.targetSelector, row.maskSelector):
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._tell(row))
-        row.useCombo.connect("currentIndexChanged(int)", lambda index: self._tell(row))
+        for combo in (row.useCombo, row.kindCombo):
+            combo.connect("currentIndexChanged(int)", lambda index: self._tell(row))
         self.refresh(row)
         self._fit()
         return row
@@ -200,7 +229,8 @@ class CaseTable:
         self._filling = True
         self._nameSubject(row)
         self.table.item(index, _SUBJECT).setText(row.subject)
-        _mark(self.table.item(index, _SUBJECT), self.nodeProblem(row), row.subject)
+        problem = self.nodeProblem(row, not self._kinds)
+        _mark(self.table.item(index, _SUBJECT), problem, row.subject)
         for selector, node in (
             (row.volumeSelector, row.volumeNode),
             (row.targetSelector, row.targetNode),
@@ -228,9 +258,9 @@ class CaseTable:
         return ""
 
     @staticmethod
-    def nodeProblem(row: Row) -> str:
+    def nodeProblem(row: Row, withTarget: bool = True) -> str:
         """Return why a row's volumes cannot be learnt from; empty if they can."""
-        nodes = (row.volumeNode, row.targetNode, row.maskNode)
+        nodes = (row.volumeNode, row.targetNode if withTarget else None, row.maskNode)
         return next(filter(None, map(problemOf, nodes)), "")
 
     def _edited(self, index: int, column: int) -> None:
@@ -261,6 +291,15 @@ class CaseTable:
     def _nameSubject(row: Row) -> None:
         if not row.namedByUser and row.volumeNode is not None:
             row.subject = subjectOf(row.volumeNode)
+
+    def _fillKinds(self, row: Row) -> None:
+        combo = row.kindCombo
+        chosen = max(0, combo.currentIndex)
+        blocked = combo.blockSignals(True)
+        combo.clear()
+        combo.addItems(list(self._kinds or DOMAINS))
+        combo.currentIndex = chosen
+        combo.blockSignals(blocked)
 
     def _setTargetTypes(self) -> None:
         """Offer targets of another kind; a row whose target is none of them has no target."""

@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.case import PARTS
+from DeepTranslateLib.cohort.case import DOMAINS, PARTS
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.cohortcache import stateOf
 from DeepTranslateLib.mrml.cohorts import foundSlices
@@ -18,6 +18,7 @@ from DeepTranslateLib.mrml.pairs import (
     Pair,
     checkPairs,
     isSegmentation,
+    likelyDomain,
     pairsFromScene,
     volumesInScene,
 )
@@ -26,6 +27,7 @@ from DeepTranslateLib.mrml.panels.casetable import CaseTable
 from DeepTranslateLib.mrml.panels.cohortfiles import CohortFiles
 from DeepTranslateLib.mrml.panels.cohorttexts import (
     forLabels,
+    kindNames,
     needTargets,
     nothingFoundText,
     sceneText,
@@ -95,11 +97,13 @@ class CohortBuilder:
         before, self._recipe = self._recipe, recipe
         if recipe is None:
             return
-        self.cases.setTargets(recipe.target.kind == "labels", needed=not recipe.is_denoising)
+        if not recipe.is_unpaired:  # which asks for none; those chosen before are kept
+            self.cases.setTargets(recipe.target.kind == "labels", needed=not recipe.is_denoising)
         if before is None or _expected(before) != _expected(recipe):
+            self.cases.showKinds(kindNames(recipe) if recipe.is_unpaired else ())
             self.addFromSceneButton.toolTip = _(
                 "Add every volume in the scene."
-                if recipe.is_denoising
+                if not needTargets(recipe)
                 else "Add every volume with its segmentation or label map, as far as they can be "
                 "told."
             )
@@ -122,7 +126,7 @@ class CohortBuilder:
         if self.tabs.currentIndex == _FILES:
             return self.files.cohort()
         pairs = self.pairs()
-        checkPairs(pairs, needTargets(self._recipe))
+        checkPairs(pairs, self._recipe)
         return pairs
 
     def pairs(self) -> list[Pair]:
@@ -147,20 +151,22 @@ class CohortBuilder:
     def addFromScene(self) -> None:
         """Add what can be learnt from in the scene and is not in the table yet.
 
-        For labels that are pairs, for denoising every volume. Which volume is the target of which
-        is for the user to say.
+        For labels that are pairs, for denoising and without pairs every volume. Which volume is
+        the target of which is for the user to say.
         """
-        known = {(row.volumeNode, row.targetNode) for row in self.cases.rows}
+        recipe = self._recipe
+        known = {(row.volumeNode, self._targetOf(row)) for row in self.cases.rows}
         used = {node for nodes in known for node in nodes}
         found: list[Pair] = []
         if forLabels(self._recipe):
             found = [p for p in pairsFromScene() if (p.volumeNode, p.targetNode) not in known]
-        elif not needTargets(self._recipe):
+        elif not needTargets(recipe):
             found = [Pair(volume) for volume in volumesInScene() if volume not in used]
         for pair in found:
             row = self._rowWithout(pair.volumeNode)
             if row is None:
-                self.cases.add(pair.volumeNode, pair.targetNode)
+                domain = likelyDomain(pair.volumeNode, recipe)
+                self.cases.add(pair.volumeNode, pair.targetNode, domain=domain)
             else:
                 row.targetSelector.setCurrentNode(pair.targetNode)
         self.refresh()
@@ -200,6 +206,7 @@ class CohortBuilder:
                     "subject": row.subject if row.namedByUser else "",
                     "slices": row.slices,
                     "split": row.split,
+                    "kind": row.domain,
                 }
             )
         state = {
@@ -217,7 +224,7 @@ class CohortBuilder:
         try:
             self.cases.clear()
             for number, row in enumerate(state.get("rows", [])):
-                split = row.get("split")
+                split, kind = row.get("split"), row.get("kind")
                 volume, target, mask = (
                     parameterNode.GetNodeReference(f"{role}{number}") for role in _ROLES
                 )
@@ -228,6 +235,7 @@ class CohortBuilder:
                     str(row.get("slices", "")),
                     split if split in PARTS else None,
                     mask,
+                    kind if kind in DOMAINS else None,
                 )
             self.masksBox.checked = self.cases.hasMasks
             self.segments.chosen = dict(state.get("segments", {}))
@@ -239,10 +247,18 @@ class CohortBuilder:
 
     def _pair(self, row: Row, slices: tuple[int, ...] | None) -> Pair:
         values = None
-        if isSegmentation(row.targetNode):
-            values = self.segments.values(segmentsOf(row.targetNode))
+        target = self._targetOf(row)
+        if isSegmentation(target):
+            values = self.segments.values(segmentsOf(target))
         mask = row.maskNode
-        return Pair(row.volumeNode, row.targetNode, row.subject, values, slices, row.split, mask)
+        unpaired = self._recipe is not None and self._recipe.is_unpaired
+        domain = row.domain if unpaired else None
+        return Pair(row.volumeNode, target, row.subject, values, slices, row.split, mask, domain)
+
+    def _targetOf(self, row: Row) -> Any:
+        """The target of a row where the recipe learns from pairs."""
+        unpaired = self._recipe is not None and self._recipe.is_unpaired
+        return None if unpaired else row.targetNode
 
     def _segmentsOfCases(self) -> list[list[Segment]]:
         targets = {row.targetNode for row in self.cases.rows if isSegmentation(row.targetNode)}
@@ -305,7 +321,8 @@ class CohortBuilder:
 
 def _expected(recipe: Recipe) -> tuple[Any, ...]:
     """All that rows depend on."""
-    return recipe.target, recipe.sampling.plane, recipe.is_denoising
+    kinds = recipe.is_unpaired, recipe.is_denoising
+    return recipe.target, recipe.inputs, recipe.sampling.plane, *kinds
 
 
 def _rolesOf(parameterNode: Any) -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from slicer.i18n import tr as _
 
+from DeepTranslateLib.cohort.case import DOMAINS
 from DeepTranslateLib.mrml.panels.caserow import Row
 from DeepTranslateLib.mrml.panels.casetable import CaseTable
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import Recipe, names_of_sides
 
 _NAMED_PROBLEMS = 3
 
@@ -19,8 +20,21 @@ def forLabels(recipe: Recipe | None) -> bool:
 
 
 def needTargets(recipe: Recipe | None) -> bool:
-    """Tell whether each image needs a target; clean images that noise is added to do not."""
-    return recipe is None or not recipe.is_denoising
+    """Tell whether each image needs a target; clean and unpaired images do not."""
+    return recipe is None or not (recipe.is_denoising or recipe.is_unpaired)
+
+
+def isUnpaired(recipe: Recipe | None) -> bool:
+    """Tell whether images are of two kinds that do not belong together."""
+    return recipe is not None and recipe.is_unpaired
+
+
+def kindNames(recipe: Recipe) -> tuple[str, str]:
+    """Return what source and target are called in the table, such as "MR (source)"."""
+    source, target = names_of_sides(recipe)
+    if source == "source":
+        return _("source"), _("target")
+    return _("{name} (source)").format(name=source), _("{name} (target)").format(name=target)
 
 
 def sceneText(rows: Sequence[Row], recipe: Recipe | None) -> str:
@@ -39,6 +53,8 @@ def sceneText(rows: Sequence[Row], recipe: Recipe | None) -> str:
     people = len({row.subject for row in rows})
     slices = sum(len(row.chosenSlices() or row.found or ()) for row in rows)
     text = str(_("{cases} images of {people} people").format(cases=len(rows), people=people))
+    if isUnpaired(recipe):
+        return _kindsText(rows, recipe, text)
     if not needTargets(recipe) and any(row.targetNode is None for row in rows):
         return text + _(", taken for clean: training adds the noise to them.")
     if not slices:
@@ -53,6 +69,8 @@ def sceneText(rows: Sequence[Row], recipe: Recipe | None) -> str:
 
 def nothingFoundText(recipe: Recipe | None) -> str:
     """Return why the scene gave no row."""
+    if isUnpaired(recipe):
+        return str(_("There is no volume in the scene. Load images of both kinds."))
     if not needTargets(recipe):
         return str(_("There is no volume in the scene. Load clean images."))
     if not forLabels(recipe):
@@ -70,7 +88,28 @@ def nothingFoundText(recipe: Recipe | None) -> str:
     )
 
 
+def _kindsText(rows: Sequence[Row], recipe: Recipe | None, text: str) -> str:
+    """How many images there are of each kind, or which kind has none."""
+    assert recipe is not None
+    names = kindNames(recipe)
+    counts = [sum(row.domain == domain for row in rows) for domain in DOMAINS]
+    if 0 in counts:
+        name = names[counts.index(0)]
+        return text + _(". None is of the kind '{name}': choose it in the column Kind.").format(
+            name=name
+        )
+    parts = ", ".join(f"{count} {name}" for count, name in zip(counts, names, strict=True))
+    return f"{text}: {parts}."
+
+
 def _beginningText(recipe: Recipe | None) -> str:
+    if isUnpaired(recipe):
+        return str(
+            _(
+                "Load images of both kinds, which need not be of the same people; then click Add "
+                "from scene, and say in the column Kind which is which."
+            )
+        )
     if not needTargets(recipe):
         return str(_("Load clean images; then click Add from scene."))
     if recipe is not None and not forLabels(recipe):
@@ -93,6 +132,6 @@ def _incomplete(row: Row, recipe: Recipe | None) -> str:
         return str(_("choose a volume."))
     if row.targetNode is None and needTargets(recipe):
         return str(_("choose what to learn from."))
-    if problem := CaseTable.nodeProblem(row):
+    if problem := CaseTable.nodeProblem(row, not isUnpaired(recipe)):
         return problem
     return row.foundProblem if row.found is None and forLabels(recipe) else ""

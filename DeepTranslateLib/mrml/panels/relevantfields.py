@@ -12,10 +12,12 @@ from DeepTranslateLib.recipe.intensities import MASKS
 from DeepTranslateLib.recipe.learning import (
     LABEL_LOSSES,
     LABEL_MONITORS,
+    LAST,
+    METHODS,
     VOLUME_LOSSES,
     VOLUME_MONITORS,
 )
-from DeepTranslateLib.recipe.methods import is_read
+from DeepTranslateLib.recipe.methods import UNPAIRED, UNPAIRED_MONITORS, is_read
 from DeepTranslateLib.recipe.network import WITH_BLOCKS, WITH_ENCODER
 
 Content = dict[str, Any]
@@ -92,7 +94,21 @@ _MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
         _makesVolumes(content) and content["network"]["name"] != "unit"
     ),
     ("network", "blocks"): _is("network", "name", *WITH_BLOCKS),
+    ("method", "name"): _makesVolumes,
     ("method", "coarse_targets"): _is("network", "deep_supervision", True),
+    ("method", "auto_context"): _is("method", "name", "context_gan"),
+    ("adversarial", "gradient_penalty"): _is("adversarial", "objective", "wgan_gp"),
+    ("adversarial", "label_jitter"): _is("adversarial", "objective", "lsgan", "bce"),
+    ("structure", "air_weight"): lambda content: (
+        _readsHounsfield(content) and content["target"]["units"] == "HU"
+    ),
+    ("structure", "air_threshold"): _isNot("structure", "air_weight", 0),
+    ("structure", "latent_weight"): _is("network", "name", "resnet"),
+    ("structure", "features"): _isNot("structure", "perceptual_weight", 0),
+    ("structure", "features_sha256"): _isNot("structure", "perceptual_weight", 0),
+    ("structure", "features_level"): _isNot("structure", "perceptual_weight", 0),
+    ("structure", "segmentor"): _isNot("structure", "shape_weight", 0),
+    ("structure", "segmentor_sha256"): _isNot("structure", "shape_weight", 0),
     ("optimizer", "beta1"): _is("optimizer", "name", "adam", "adamw"),
     ("optimizer", "momentum"): _is("optimizer", "name", "rmsprop", "sgd"),
     ("augmentation", "tilt"): _hasPatches,
@@ -121,9 +137,20 @@ def possibleChoices(content: Content) -> dict[Place, Sequence[str]]:
     labels = _makesLabels(content)
     kinds = ["none", "pixel-subset", "gaussian", "ring"]
     kinds.insert(3, "poisson" if _readsHounsfield(content) else "rician")
+    method = content["method"]["name"]
+    monitors: Sequence[str] = LABEL_MONITORS
+    if not labels:
+        paired = [name for name in VOLUME_MONITORS if name != "histogram_distance"]
+        monitors = UNPAIRED_MONITORS if method in UNPAIRED else paired
+    if content["training"]["patience"] is not None:
+        monitors = [name for name in monitors if name != LAST]
+    losses = LABEL_LOSSES if labels else VOLUME_LOSSES
+    if not is_read(method, "method", "loss"):
+        losses = LABEL_LOSSES[:1]  # its default, which nothing reads
     return {
-        ("method", "loss"): LABEL_LOSSES if labels else VOLUME_LOSSES,
-        ("training", "monitor"): LABEL_MONITORS if labels else VOLUME_MONITORS,
+        ("method", "name"): METHODS[:1] if labels else METHODS,
+        ("method", "loss"): losses,
+        ("training", "monitor"): monitors,
         ("preprocessing", "mask"): MASKS[:2] if _readsHounsfield(content) else MASKS,
         ("noise", "kind"): kinds,
     }

@@ -8,11 +8,19 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe.learning import LAST
 
 Color = tuple[int, int, int]
 
 # What the curves show at first: the losses, and the Dice of each label.
 LOSS = "loss"
+# Of methods with a discriminator: the losses of its networks, and what tells how the game goes.
+LOSSES = "losses"
+_MEASURES = {
+    "discriminator_accuracy": ("discriminator_accuracy",),
+    "variance_ratio": ("variance_ratio",),
+    "gradients": ("generator_gradient", "discriminator_gradient"),
+}
 _GREY, _BLACK = (150, 150, 150), (0, 0, 0)
 _NAMES = {
     "dice": "Dice",
@@ -24,6 +32,14 @@ _NAMES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "ms_ssim": "MS-SSIM",
+    "histogram_distance": "histogram distance",
+    "cycle_ssim": "cycle SSIM",
+    "self_ssim": "NSelfSSIM",
+    "gradient_difference": "DIG",
+    "losses": "losses of the networks",
+    "discriminator_accuracy": "told right by the discriminator",
+    "variance_ratio": "variance of outputs, part of the target's",
+    "gradients": "gradients",
 }
 
 
@@ -35,12 +51,17 @@ def metricTitle(name: str, recipe: Recipe) -> str:
 
 
 def shownMetrics(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what curves there are to choose from: the loss, then metrics of validation."""
+    """Return what curves there are: the loss, metrics of validation, what networks do."""
     names = dict.fromkeys(
         name for record in history for name in record.get("validation_metrics") or {}
     )
+    played = any(record.get("losses") for record in history)
     # The Dice of each label lies beside the loss.
-    return [LOSS, *[name for name in names if name != "dice"]]
+    return [
+        LOSS,
+        *[name for name in names if name != "dice"],
+        *([LOSSES, *_MEASURES] if played else []),
+    ]
 
 
 def curveRows(
@@ -61,6 +82,10 @@ def curveRows(
             row["validation loss"] = record["validation_loss"]
             for name, dice in (record.get("validation_dice") or {}).items():
                 row[f"Dice {name}"] = dice
+        elif metric == LOSSES or metric in _MEASURES:
+            known = record.get("losses") or {}
+            for name in _MEASURES.get(metric) or _lossesOf(known):
+                row[name.replace("_", " ")] = known.get(name)
         else:
             value = (record.get("validation_metrics") or {}).get(metric)
             row[metricTitle(metric, recipe)] = value
@@ -78,13 +103,16 @@ def curveColors(recipe: Recipe) -> dict[str, Color]:
 def epochText(record: Mapping[str, Any], recipe: Recipe) -> str:
     """Return how well an epoch did, such as "epoch 12, mean Dice 0.93, validation loss 0.031".
 
-    The metric that epochs are compared by comes first; of volumes MAE and PSNR are always named.
+    The metric that epochs are compared by comes first; of volumes MAE and PSNR are always named,
+    and without pairs the histogram distance and the SSIM of the cycle.
     """
     parts = [_("epoch {number}").format(number=record["epoch"] + 1)]
     metrics = record.get("validation_metrics") or {}
     monitor = recipe.training.monitor
     if monitor not in (LOSS, "dice"):
         parts += _metricTexts([monitor], metrics, recipe)
+    unpaired = [name for name in ("histogram_distance", "cycle_ssim") if name != monitor]
+    parts += _metricTexts(unpaired, metrics, recipe)
     dice = [value for value in (record.get("validation_dice") or {}).values() if value is not None]
     if dice:
         parts.append(_("mean Dice {dice:.3f}").format(dice=sum(dice) / len(dice)))
@@ -97,10 +125,18 @@ def epochText(record: Mapping[str, Any], recipe: Recipe) -> str:
 def bestText(record: Mapping[str, Any], recipe: Recipe) -> str:
     """Return which epoch is the best so far, and by what."""
     monitor = recipe.training.monitor
+    if monitor == LAST:
+        return str(_("The last epoch counts: {epoch}").format(epoch=epochText(record, recipe)))
     by = _("loss") if monitor == LOSS else _NAMES.get(monitor, monitor)
     return str(
         _("Best so far (by {metric}): {epoch}").format(metric=by, epoch=epochText(record, recipe))
     )
+
+
+def _lossesOf(known: Mapping[str, float]) -> list[str]:
+    """Names of losses among what networks say of an epoch; the sum has a chart of its own."""
+    measures = {name for names in _MEASURES.values() for name in names}
+    return [name for name in known if name != LOSS and name not in measures]
 
 
 def _metricTexts(
@@ -116,6 +152,6 @@ def _metricTexts(
 
 
 def _unitOf(name: str, recipe: Recipe) -> str:
-    if name in ("mae", "rmse"):
+    if name in ("mae", "rmse", "histogram_distance"):
         return recipe.target.units
     return "dB" if name == "psnr" else ""

@@ -144,7 +144,8 @@ class TrainingMonitor:
         elif kind == "split":
             self._note(event["note"])
         elif kind == "warning":
-            self._note(f"{event.get('subject', '')}: {event['message']}")
+            subject = event.get("subject", "")
+            self._note(f"{subject}: {event['message']}" if subject else event["message"])
         elif kind in ("step", "epoch"):
             self._advance(event)
         elif kind == "preview":

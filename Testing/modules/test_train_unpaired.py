@@ -1,0 +1,351 @@
+"""Learning without pairs in the Train panel: kinds in place of targets, and what it shows."""
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+from train_samples import addSubject, phantomOf, waitUntil
+from translate_samples import needTorch
+
+from DeepTranslateLib.cohort import CohortError, read_cohort
+from DeepTranslateLib.model import read_model
+from DeepTranslateLib.mrml.cohorts import writeCohort
+from DeepTranslateLib.mrml.pairs import Pair
+from DeepTranslateLib.mrml.panels.trainingcurves import bestText, curveRows, shownMetrics
+from DeepTranslateLib.mrml.trainingscript import trainingScript
+from DeepTranslateLib.mrml.volumes import volumeFromImage
+from DeepTranslateLib.recipe import read_recipe, recipe_from_json
+from DeepTranslateLib.schema import to_json
+
+_TARGET, _KIND = 2, 6
+
+
+def unpairedRecipe(epochs=1, method="cyclegan", **adversarial):
+    """MR to CT without pairs, with networks that are trained in a second."""
+    return recipe_from_json(
+        {
+            "name": "unpaired",
+            "title": "Unpaired",
+            "inputs": [{"name": "image", "modality": "MR"}],
+            "target": {"kind": "volume", "modality": "CT", "units": "HU", "range": [-1000, 1000]},
+            "preprocessing": {"window": [0, 2000], "spacing": None},
+            "network": {"name": "resnet", "levels": 2, "channels": 2, "norm": "instance"},
+            "method": {"name": method, **({} if method == "cut" else {"loss": "mae"})},
+            "adversarial": {
+                "discriminator_channels": 2,
+                "discriminator_layers": 1,
+                **adversarial,
+            },
+            "augmentation": {"probability": 0},
+            "training": {"epochs": epochs, "monitor": "last"},
+        }
+    )
+
+
+def addMR(seed):
+    image = phantomOf(seed).image
+    voxels = (1000 - image.voxels // 2).astype(np.int16)
+    return volumeFromImage(image.with_voxels(voxels), f"mr{seed}")
+
+
+def addCT(seed):
+    return volumeFromImage(phantomOf(seed).image, f"ct{seed}")
+
+
+def addBoth():
+    return [addMR(0), addMR(1), addCT(2), addCT(3)]
+
+
+@pytest.fixture
+def widget(panel, tmp_path):
+    settings = slicer.app.userSettings()
+    settings.setValue("DeepTranslate/RunsFolder", str(tmp_path / "runs"))
+    settings.setValue("DeepTranslate/ModelsFolder", str(tmp_path / "models"))
+    widget = panel("DeepTranslateTrain")
+    widget.builder.clear()
+    widget.ui.runFolderEdit.currentPath = str(tmp_path / "run")
+    yield widget
+    if widget.slot.busy:
+        widget.slot.cancel()
+        waitUntil(lambda: not widget.slot.busy)
+    settings.remove("DeepTranslate/RunsFolder")
+    settings.remove("DeepTranslate/ModelsFolder")
+
+
+def show(widget, recipe):
+    widget.recipes.setRecipe(recipe)
+    assert widget.recipes.problem == ""
+
+
+def columnsShown(widget):
+    table = widget.builder.cases.table
+    return [column for column in (_TARGET, _KIND) if not table.isColumnHidden(column)]
+
+
+def click(widget, button):
+    assert button.enabled, widget.ui.summaryLabel.text
+    button.click()
+    waitUntil(lambda: not widget.slot.busy)
+
+
+def domains(widget):
+    return {row.subject: row.domain for row in widget.builder.cases.rows}
+
+
+# ---- the cohort
+
+
+def test_without_pairs_each_image_has_a_kind_and_no_target(widget):
+    show(widget, read_recipe("ct-body-composition"))
+    assert columnsShown(widget) == [_TARGET]
+    show(widget, unpairedRecipe())
+    assert columnsShown(widget) == [_KIND]
+    addBoth()
+    widget.builder.addFromSceneButton.click()
+    # Of an MR and a CT the values tell which is which.
+    expected = {"mr0": "source", "mr1": "source", "ct2": "target", "ct3": "target"}
+    assert domains(widget) == expected
+    combo = widget.builder.cases.rows[0].kindCombo
+    assert [combo.itemText(n) for n in range(combo.count)] == ["MR (source)", "CT (target)"]
+    pairs = widget.builder.cohort()
+    assert [pair.domain for pair in pairs] == ["source", "source", "target", "target"]
+    assert all(pair.targetNode is None for pair in pairs)
+    assert "2 MR (source), 2 CT (target)" in widget.builder.hint.text
+    assert widget.ui.trainButton.enabled
+
+
+def test_volumes_are_added_once(widget):
+    show(widget, unpairedRecipe())
+    addBoth()
+    for _ in range(2):
+        widget.builder.addFromSceneButton.click()
+    assert len(widget.builder.cases.rows) == 4
+
+
+def test_a_kind_that_has_no_image_is_said(widget):
+    show(widget, unpairedRecipe())
+    addBoth()
+    widget.builder.addFromSceneButton.click()
+    for row in widget.builder.cases.rows:
+        row.kindCombo.currentIndex = 0
+    assert "CT (target)" in widget.builder.hint.text
+    assert "target" in widget.ui.summaryLabel.text
+    assert not widget.ui.trainButton.enabled
+    widget.builder.cases.rows[3].kindCombo.currentIndex = 1
+    assert widget.ui.trainButton.enabled
+
+
+def test_images_and_targets_are_kept_while_recipes_change(widget):
+    show(widget, read_recipe("ct-body-composition"))
+    volume, segmentation = addSubject(0)
+    widget.builder.addFromSceneButton.click()
+    (row,) = widget.builder.cases.rows
+    assert row.targetNode is segmentation
+    show(widget, unpairedRecipe())
+    assert [each.volumeNode for each in widget.builder.cases.rows] == [volume]
+    assert widget.builder.pairs()[0].targetNode is None
+    row.kindCombo.currentIndex = 1
+    show(widget, read_recipe("ct-body-composition"))
+    assert columnsShown(widget) == [_TARGET]
+    (pair,) = widget.builder.cohort()
+    assert pair.targetNode is segmentation
+    assert pair.domain is None
+    assert row.found
+    show(widget, unpairedRecipe())
+    assert row.domain == "target"
+
+
+def test_kinds_are_kept_in_the_scene(widget):
+    show(widget, unpairedRecipe())
+    addBoth()
+    widget.builder.addFromSceneButton.click()
+    widget.builder.cases.rows[0].kindCombo.currentIndex = 1
+    before = domains(widget)
+    state = widget._parameterNode.cohort
+    node = widget._parameterNode.parameterNode
+    widget.builder.cases.clear()
+    widget.builder.restore(state, node)
+    assert domains(widget) == before
+
+
+def test_a_cohort_of_kinds_is_read_back_from_its_file(tmp_path):
+    pairs = [
+        Pair(addMR(0), subject="anna", domain="source"),
+        Pair(addCT(1), subject="bert", domain="target"),
+    ]
+    cohort = read_cohort(writeCohort(pairs, unpairedRecipe(), tmp_path))
+    assert [(case.subject, case.domain, case.target) for case in cohort.cases] == [
+        ("anna", "source", None),
+        ("bert", "target", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "paired", "message"),
+    [
+        (("source", None), False, "expected a domain"),
+        (("source", "source"), False, "no image of the kind 'target'"),
+        (("source", "target"), True, "learns from pairs"),
+    ],
+)
+def test_kinds_that_do_not_suit_the_recipe_are_refused(tmp_path, kinds, paired, message):
+    volumes = [addMR(0), addCT(1)]
+    recipe = read_recipe("mr-to-ct") if paired else unpairedRecipe()
+    others = [addCT(2), addCT(3)] if paired else [None, None]
+    pairs = [
+        Pair(volume, other, domain=kind)
+        for volume, other, kind in zip(volumes, others, kinds, strict=True)
+    ]
+    with pytest.raises(CohortError, match=message):
+        writeCohort(pairs, recipe, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_says_the_domains():
+    pairs = [Pair(addMR(0), domain="source"), Pair(addCT(1), domain="target")]
+    script = trainingScript(unpairedRecipe(), pairs, "/tmp/run")
+    for domain in ("source", "target"):
+        assert f"domain='{domain}'" in script
+    compile(script, "script", "exec")
+
+
+# ---- checking and training
+
+
+def test_the_check_shows_what_is_wrong_with_a_kind(widget):
+    needTorch()
+    show(widget, unpairedRecipe())
+    addBoth()
+    widget.builder.addFromSceneButton.click()
+    # An MR that is said to be a CT.
+    widget.builder.cases.rows[1].kindCombo.currentIndex = 1
+    click(widget, widget.check.button)
+    table = widget.check.table
+    rows = [[table.item(row, n).text() for n in range(3)] for row in range(table.rowCount)]
+    assert [row[0] for row in rows if "HU" in row[1]] == ["mr1"]
+
+
+def test_a_training_is_started_watched_and_ends_in_a_model_of_both_ways(widget, tmp_path):
+    needTorch()
+    show(widget, unpairedRecipe(epochs=2))
+    addBoth()
+    widget.builder.addFromSceneButton.click()
+    click(widget, widget.augmentation.button)
+    assert not widget.augmentation.message.visible, widget.augmentation.message.text
+    click(widget, widget.ui.trainButton)
+    assert "Finished" in widget.monitor.status.text, widget.monitor.status.text
+    model = read_model(tmp_path / "run" / "model.dtmodel")
+    assert len(model.directions) == 2
+    names = {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+    shown = {name.partition(": ")[2] for name in names if name.startswith("Training preview")}
+    assert shown == {"input", "prediction", "translated back"}
+    composite = {
+        view: slicer.app.layoutManager().sliceWidget(view).sliceLogic().GetSliceCompositeNode()
+        for view in ("Red", "Yellow", "Green")
+    }
+    nodes = widget.monitor.preview.nodes
+    assert composite["Red"].GetForegroundVolumeID() is None
+    assert composite["Yellow"].GetForegroundVolumeID() == nodes["prediction"].GetID()
+    assert composite["Green"].GetForegroundVolumeID() == nodes["cycled"].GetID()
+    window = nodes["cycled"].GetDisplayNode()
+    assert (window.GetWindowLevelMin(), window.GetWindowLevelMax()) == (0, 2000)
+    window = nodes["prediction"].GetDisplayNode()
+    assert (window.GetWindowLevelMin(), window.GetWindowLevelMax()) == (-1000, 1000)
+    combo = widget.monitor.metricCombo
+    titles = [combo.itemText(index) for index in range(combo.count)]
+    assert {"histogram distance (HU)", "cycle SSIM", "losses of the networks"} <= set(titles)
+    for index in range(combo.count):
+        combo.currentIndex = index
+        table = widget.monitor.curves.tableNode
+        assert table.GetNumberOfColumns() > 1, titles[index]
+    assert "The last epoch counts: epoch 2" in widget.monitor.best.text
+
+
+# ---- what the monitor shows
+
+
+def records():
+    return [
+        {
+            "epoch": epoch,
+            "loss": 2.0,
+            "validation_loss": 1.0,
+            "validation_dice": {},
+            "validation_metrics": {"histogram_distance": 30.0, "cycle_ssim": 0.5},
+            "losses": {
+                "loss": 2.0,
+                "cycle there": 1.5,
+                "discriminator": 0.25,
+                "discriminator_accuracy": 0.75,
+                "variance_ratio": 0.5,
+                "generator_gradient": 3.0,
+                "discriminator_gradient": 4.0,
+            },
+        }
+        for epoch in range(2)
+    ]
+
+
+def test_curves_of_networks_are_chosen_apart_from_metrics():
+    recipe = unpairedRecipe()
+    names = shownMetrics(records())
+    assert names[:3] == ["loss", "histogram_distance", "cycle_ssim"]
+    row = curveRows(records(), recipe, "losses")[0]
+    assert row == {"epoch": 1, "cycle there": 1.5, "discriminator": 0.25}
+    row = curveRows(records(), recipe, "gradients")[0]
+    assert row == {"epoch": 1, "generator gradient": 3.0, "discriminator gradient": 4.0}
+    row = curveRows(records(), recipe, "discriminator_accuracy")[1]
+    assert row == {"epoch": 2, "discriminator accuracy": 0.75}
+    paired = [{**record, "losses": {}} for record in records()]
+    assert "losses" not in shownMetrics(paired)
+
+
+def test_the_best_epoch_is_told_by_what_there_is():
+    text = bestText(records()[1], unpairedRecipe())
+    assert "last epoch counts" in text
+    assert "histogram distance 30 HU" in text
+    assert "cycle SSIM 0.5" in text
+
+
+def test_what_the_watch_says_is_shown_as_it_is(widget, tmp_path):
+    widget.monitor.start(unpairedRecipe(), tmp_path)
+    widget.monitor.hear({"event": "warning", "subject": "", "message": "The generator stands."})
+    assert widget.monitor.notes.text == "The generator stands."
+
+
+# ---- the form
+
+
+def groupsShown(widget):
+    groups = widget.recipes.form.groups
+    return {title for title in ("Adversarial", "Structure", "Contrast") if groups[title].visible}
+
+
+@pytest.mark.parametrize(
+    ("method", "groups"),
+    [("cyclegan", {"Adversarial", "Structure"}), ("cut", {"Adversarial", "Contrast"})],
+)
+def test_groups_appear_where_the_method_reads_of_them(widget, method, groups):
+    show(widget, read_recipe("ct-body-composition"))
+    assert groupsShown(widget) == set()
+    assert not widget.recipes.form.editors[("method", "name")].widget.visible
+    show(widget, unpairedRecipe(method=method))
+    assert groupsShown(widget) == groups
+
+
+def test_a_supervised_recipe_becomes_an_unpaired_one_in_the_form(widget):
+    content = to_json(unpairedRecipe())
+    content["method"]["name"] = "supervised"
+    content["adversarial"] = to_json(recipe_from_json({**content, "adversarial": {}}).adversarial)
+    widget.recipes.text.plainText = json.dumps(content)
+    assert widget.recipes.problem == ""
+    editors = widget.recipes.form.editors
+    names = editors[("method", "name")].widget
+    names.currentIndex = names.findText("cyclegan")
+    assert widget.recipes.problem == ""
+    assert columnsShown(widget) == [_KIND]
+    # What a wide weight needs appears with it.
+    weight = editors[("structure", "perceptual_weight")].widget
+    weight.text = "1"
+    assert "$.structure.features" in widget.recipes.problemLabel.text
