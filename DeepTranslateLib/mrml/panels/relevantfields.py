@@ -144,7 +144,7 @@ def possibleChoices(content: Content) -> dict[Place, Sequence[str]]:
         monitors = UNPAIRED_MONITORS if method in UNPAIRED else paired
     if content["training"]["patience"] is not None:
         monitors = [name for name in monitors if name != LAST]
-    losses = LABEL_LOSSES if labels else VOLUME_LOSSES
+    losses: Sequence[str] = LABEL_LOSSES if labels else VOLUME_LOSSES
     if not is_read(method, "method", "loss"):
         losses = LABEL_LOSSES[:1]  # its default, which nothing reads
     return {
