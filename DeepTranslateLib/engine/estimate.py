@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection, split_cohort
-from DeepTranslateLib.cohort.case import stack_axis
+from DeepTranslateLib.cohort.case import DOMAINS, SOURCE, stack_axis
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, without_denormals
@@ -84,7 +84,10 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
             torch.cuda.reset_peak_memory_stats(torch_device)
         learner = Learner(recipe, torch_device)
         steps = _step_seconds(learner, sets[0], recipe)
-        validation = _validation_seconds(learner, sets[1]) * len(sets[1].pieces) * shares[1]
+        validated = len(sets[1].pieces) * shares[1]
+        if recipe.is_unpaired and not recipe.is_volumetric:
+            validated = sides[1].slices_of(SOURCE)
+        validation = _validation_seconds(learner, sets[1]) * validated
         memory = memory_use(torch_device)
         used = memory["used"]
         if memory["kind"] == "process":
@@ -96,6 +99,8 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     pieces = recipe.sampling.patches_per_epoch if recipe.is_volumetric else None
     if pieces is None:
         pieces = round(len(sets[0].epoch(0)) * shares[0])
+        if recipe.is_unpaired and not recipe.is_volumetric:
+            pieces = max(sides[0].slices_of(domain) for domain in DOMAINS)
     epoch = -(-pieces // training.batch_size) * step + validation
     # Checked, read, and the validation read and translated once more for the model's card.
     around = sum(side.reading_seconds for side in sides) * 2 + validation
@@ -130,6 +135,7 @@ class _Side:
         self._by_volume = recipe.is_volumetric
         self._has_pairs = not recipe.is_unpaired
         self._named = [None if s.slices is None else len(s.slices) for s in selections]
+        self._domains = [s.case.domain for s in selections]
         self._seconds = 0.0
         self._held = held
         self.read: list[Selection] = []
@@ -183,9 +189,16 @@ class _Side:
     @property
     def slices(self) -> int:
         """All slices of this side; those of cases that were not read are reckoned."""
-        known = sum(number for number in self._named if number is not None)
-        unnamed = [self._slices_of(s.case) for s in self.read if s.slices is None]
-        missing = self._named.count(None)
+        return sum(map(self.slices_of, dict.fromkeys(self._domains)))
+
+    def slices_of(self, domain: str | None) -> int:
+        """As `slices`, of the cases of a domain; None: of those that have none."""
+        sides = zip(self._named, self._domains, strict=True)
+        named = [number for number, theirs in sides if theirs == domain]
+        known = sum(number for number in named if number is not None)
+        read = [s.case for s in self.read if s.slices is None and s.case.domain == domain]
+        unnamed = [self._slices_of(case) for case in read]
+        missing = named.count(None)
         return known + (round(missing * float(np.mean(unnamed))) if unnamed else missing)
 
     @property
