@@ -25,7 +25,7 @@ _SHARED: dict[str, Any] = {
         "flip_up_down": 0,
         "noise_probability": 0,
     },
-    "training": {"epochs": 40, "batch_size": 1, "monitor": "last"},
+    "training": {"epochs": 12, "batch_size": 1, "monitor": "last"},
 }
 _UNET = {"name": "unet", "levels": 4, "channels": 12, "norm": "instance"}
 _RESNET = {"name": "resnet", "levels": 3, "channels": 16, "norm": "instance", "blocks": [4]}
