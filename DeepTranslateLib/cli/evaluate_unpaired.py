@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--segmentor", type=Path, metavar="MODEL", help="a .dtmodel that makes labels"
     )
     parser.add_argument(
-        "--recipe", metavar="NAME_OR_FILE", help="says units, range and plane of the target"
+        "--recipe", metavar="NAME_OR_FILE", help="says units, scale, range and plane of the target"
     )
     parser.add_argument(
         "--range",
@@ -86,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> int:
     """Measure the files of the command line."""
+    from DeepTranslateLib.engine.intensities import prepared_target
     from DeepTranslateLib.engine.unpairedevaluation import evaluate_unpaired
     from DeepTranslateLib.recipe import read_recipe
     from DeepTranslateLib.schema import to_json
@@ -103,6 +104,9 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
     extractor = _extractor(options)
     segmentor = None if options.segmentor is None else _translator(options)
     images = {name: _read(getattr(options, name.replace("-", "_"))) for name, _ in _FILES}
+    if recipe is not None:
+        # Translations are on the target's standard scale, where there is one.
+        images["reference"] = [prepared_target(each, recipe) for each in images["reference"]]
     found = evaluate_unpaired(
         images["prediction"],
         images["reference"],

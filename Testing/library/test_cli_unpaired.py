@@ -15,6 +15,7 @@ from torch import nn
 
 from DeepTranslateLib.cli import main
 from DeepTranslateLib.engine.features import feature_network
+from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.metrics.distributions import frechet_distance, kernel_distance
 from DeepTranslateLib.engine.metrics.extractors import (
     ModelExtractor,
@@ -287,6 +288,25 @@ def test_the_command_answers_what_the_function_finds(
     assert result["structure"][1]["cycle_ssim"] is None
     assert math.isnan(wanted.structure[1].cycle_ssim)
     assert result["agreement"] == []
+
+
+def test_references_come_to_the_scale_that_translations_of_the_recipe_are_on(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = {"units": "", "modality": "MR", "standardisation": "percentiles", "range": [-0.3, 1.2]}
+    recipe = volume_recipe(target={"kind": "volume", **target})
+    write_recipe(recipe, place / "recipe.json")
+    stored = read_image(place / DOMAIN[1])
+    stored = stored.with_voxels(stored.voxels.astype(np.float32) + 1200)
+    # Patients of whom one scanner gives three times what the other does, and 100 more.
+    other = stored.with_voxels(stored.voxels * 3 + 100)
+    write_image(prepared_target(stored, recipe), place / "translated.nrrd")
+    for number, image in enumerate((stored, other)):
+        write_image(image, place / f"reference{number}.nrrd")
+        arguments = ("--prediction", "translated.nrrd", "--reference", f"reference{number}.nrrd")
+        assert command(*arguments, "--recipe", "recipe.json", "--json") == 0
+        (result,) = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+        assert result["distribution"]["wasserstein"] == pytest.approx(0, abs=1e-5)
 
 
 def test_people_read_tables(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
