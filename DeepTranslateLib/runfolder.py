@@ -20,6 +20,7 @@ COHORT_FILE = "cohort.json"
 EVENTS_FILE = "events.jsonl"
 MODEL_FILE = "model.dtmodel"
 TENSORBOARD_FOLDER = "tensorboard"
+STAGES_FOLDER = "stages"
 LAST_CHECKPOINT = "checkpoints/last.safetensors"
 BEST_CHECKPOINT = "checkpoints/best.safetensors"
 _KEPT = re.compile(r"epoch_(\d{4,})\.safetensors")
@@ -105,7 +106,9 @@ def read_run(folder: str | Path) -> Run:
         best_epoch=best + 1 if best >= 0 else None,
         epochs_done=len(history),
         model=model if model.is_file() else None,
-        state=_state(checkpoint.is_file(), model.is_file(), events),
+        state=_state(
+            checkpoint.is_file() or (folder / STAGES_FOLDER).is_dir(), model.is_file(), events
+        ),
         warnings=tuple(warnings),
     )
 
@@ -176,10 +179,13 @@ def _history_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "validation_metrics",
         "best_epoch",
     )
+    # Each stage of auto-context begins anew; the last one is that of the folder itself.
     rows = {
         event["epoch"]: {key: event.get(key) for key in keys}
         for event in events
-        if event.get("event") == "epoch" and isinstance(event.get("epoch"), int)
+        if event.get("event") == "epoch"
+        and isinstance(event.get("epoch"), int)
+        and event.get("stage") == event.get("stages")
     }
     return [rows[epoch] for epoch in sorted(rows)]
 

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import DeepTranslateLib
+from DeepTranslateLib.engine.autocontext import with_earlier_stages
 from DeepTranslateLib.engine.checkpoint import load_state
 from DeepTranslateLib.model import Card, write_model
 from DeepTranslateLib.recipe import Recipe
@@ -62,6 +63,7 @@ def export_model(run_folder: str | Path, epoch: int, path: str | Path) -> Path:
     metrics: dict[str, Any] = {"loss": row["validation_loss"]}
     if run.recipe.target.kind == "labels":
         metrics["dice"] = row["validation_dice"]
+    weights = with_earlier_stages(weights, run.recipe, run.folder)
     return write_weights(path, run.recipe, epoch, {"validation": metrics}, _cohort(run), weights)
 
 
@@ -81,7 +83,8 @@ def write_weights(
         epoch: Whose weights these are, from 1.
         metrics: How well they do.
         cohort: What they have learnt from.
-        weights: On the CPU; of two directions as `directions.joined`.
+        weights: On the CPU; of two directions as `directions.joined`, of several stages as
+            `stages.joined_stages`.
     """
     card = Card(
         name=recipe.title or recipe.name,

@@ -13,6 +13,7 @@ from DeepTranslateLib.engine.directions import joined, of_direction
 from DeepTranslateLib.engine.freezing import encoder_of, is_frozen
 from DeepTranslateLib.engine.learner import InitialWeights
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.stages import stages_of
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.volumestack import taken_spacings
 from DeepTranslateLib.model import Model, ModelError
@@ -28,6 +29,7 @@ def initial_weights(model: Model, recipe: Recipe) -> InitialWeights:
         TrainingError: The network of the recipe is another; the message lists what differs.
         ModelError: The model's weights cannot be read.
     """
+    _refuse_stages(model, recipe)
     weights = _weights(model)
     wanted = {name: tensor.shape for name, tensor in build_network(recipe).state_dict().items()}
     ways = [of_direction(weights, direction) for direction in model.directions]
@@ -53,6 +55,7 @@ def transferred_weights(model: Model, recipe: Recipe) -> InitialWeights:
             the encoder, which is to be frozen, has a layer that starts anew.
         ModelError: The model's weights cannot be read.
     """
+    _refuse_stages(model, recipe)
     weights = _weights(model)
     others = [
         text
@@ -108,6 +111,16 @@ def initial_spacings(model: Model, recipe: Recipe) -> Recipe:
     if model.recipe.sampling.plane != recipe.sampling.plane:
         return recipe
     return taken_spacings(recipe, model.recipe)
+
+
+def _refuse_stages(model: Model, recipe: Recipe) -> None:
+    if stages_of(model.recipe) == stages_of(recipe) == 1:
+        return
+    raise TrainingError(
+        f"Neither the model {model.path} nor the recipe '{recipe.name}' may have further stages "
+        "(method.auto_context): what a stage learns from must be made by networks that have not "
+        "seen it, which of a model nobody knows. Train without a model to start from."
+    )
 
 
 def _weights(model: Model) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class LabelledVolume:
             1; or (2, D, H, W) fp32 values times weights, and the weights.
         full_size: Slices, rows and columns before the crop to the body, at this voxel size.
         spacing: Of slices, rows and columns, mm.
+        earlier: (1, D, H, W) fp32, 0 to 1, what the stage before made of the image.
         counted: (D,) bool, slices in which any voxel teaches.
         centres: Of each label that occurs, places (n, 3) of voxels spread evenly over all of its;
             of a target volume those of what is not air.
@@ -44,6 +46,7 @@ class LabelledVolume:
     target: Tensor
     full_size: Place
     spacing: tuple[float, float, float]
+    earlier: Tensor | None = field(init=False, default=None)
     counted: np.ndarray = field(init=False)
     centres: tuple[np.ndarray, ...] = field(init=False)
 
@@ -64,6 +67,17 @@ class LabelledVolume:
         slices, rows, columns = self.image.shape[1:]
         return (slices, rows, columns)
 
+    def beside(self, earlier: Tensor) -> LabelledVolume:
+        """The same volume with what the stage before made of it."""
+        found = copy.copy(self)
+        object.__setattr__(found, "earlier", earlier)
+        return found
+
+    @property
+    def channels(self) -> Tensor:
+        """(C, D, H, W), all that a network sees of it."""
+        return self.image if self.earlier is None else torch.cat([self.image, self.earlier])
+
     def cut(self, start: Sequence[int], size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A box of the volume, which may reach beyond it: air that neither teaches nor counts.
 
@@ -72,7 +86,7 @@ class LabelledVolume:
             size: Slices, rows and columns.
 
         Returns:
-            Image (1, *size) fp32 and target, (*size) uint8 or (2, *size) fp32, as in the class.
+            Image (C, *size) fp32 and target, (*size) uint8 or (2, *size) fp32, as in the class.
         """
         inner, outer = [], []
         for first, length, whole in zip(start, size, self.size, strict=True):
@@ -81,8 +95,10 @@ class LabelledVolume:
             outer.append(slice(low - first, high - first))
         here: tuple[Any, ...] = (..., *inner)
         there: tuple[Any, ...] = (..., *outer)
-        image = torch.zeros(1, *size)
-        image[there] = self.image[here]
+        parts = [self.image] if self.earlier is None else [self.image, self.earlier]
+        image = torch.zeros(len(parts), *size)
+        for channel, part in zip(image, parts, strict=True):
+            channel[there] = part[0][here]
         if self.target.dtype == torch.uint8:
             target = torch.full(tuple(size), IGNORE, dtype=torch.uint8)
             target[there] = self.target[here]

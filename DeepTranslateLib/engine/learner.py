@@ -50,16 +50,21 @@ class Learner:
         recipe: What to learn; its seed gives the networks' first weights.
         device: Where to compute.
         initial: First weights of the translating network instead.
+        earlier: Further channels of images, as of `build_network`.
     """
 
     def __init__(
-        self, recipe: Recipe, device: torch.device, initial: InitialWeights | None = None
+        self,
+        recipe: Recipe,
+        device: torch.device,
+        initial: InitialWeights | None = None,
+        earlier: int = 0,
     ) -> None:
         self._recipe = recipe
         self._device = device
         self._backward = in_direction(recipe, BACKWARD) if recipe.is_unpaired else recipe
         torch.manual_seed(recipe.training.seed)
-        self._method = build_method(recipe, device)
+        self._method = build_method(recipe, device, earlier)
         if initial is not None:
             there = of_direction(initial.weights, FORWARD)
             for direction, network in self._translators().items():

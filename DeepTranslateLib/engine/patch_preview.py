@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from DeepTranslateLib.engine.centralhalf import Core
 from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
 from DeepTranslateLib.engine.labelvalues import IGNORE
@@ -32,9 +33,14 @@ class ShownPatch(PatchDraw):
     recipe: Recipe
 
     def start(self, size: Place, random: np.random.Generator) -> Place:
-        """Its place, having drawn one as training does."""
+        """Where what counts of it begins, having drawn a place as training does."""
         super().start(size, random)
-        return self.place
+        before = Core.of(self.recipe).before
+        return (
+            self.place[0] + before[0],
+            self.place[1] + before[1],
+            self.place[2] + before[2],
+        )
 
     @property
     def unchanged(self) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from DeepTranslateLib.engine.augmentation import PatchShape, apply_changes, sample_patch_change
 from DeepTranslateLib.engine.augmentation.volumetric import reach
+from DeepTranslateLib.engine.centralhalf import Core
 from DeepTranslateLib.engine.dataset import collate
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
 from DeepTranslateLib.engine.labelvalues import IGNORE
@@ -33,9 +34,9 @@ class PatchDraw:
     centred: bool
 
     def start(self, size: Place, random: np.random.Generator) -> Place:
-        """Draw its first slice, row and column.
+        """Draw the first slice, row and column of what counts of it, which is of this size.
 
-        It lies inside the volume; a volume that is too small for it lies in its middle. Where not
+        That lies inside the volume; a volume that is too small for it lies in its middle. Where not
         all slices teach, it holds one that does.
         """
         spans = [_span(whole, length) for whole, length in zip(self.volume.size, size, strict=True)]
@@ -67,6 +68,7 @@ class Tile:
         start: First slice, row and column.
         size: Slices, rows and columns.
         own: First slice, row and column that this tile counts.
+        end: First slice, row and column after those that it counts.
         weight: How many voxels count, or the sum of their weights.
     """
 
@@ -74,11 +76,12 @@ class Tile:
     start: Place
     size: Place
     own: Place
+    end: Place
     weight: float
 
     @property
     def image(self) -> Tensor:
-        """(1, *size) fp32, 0 to 1."""
+        """(channels, *size) fp32, 0 to 1."""
         return self.volume.cut(self.start, self.size)[0]
 
     @property
@@ -86,30 +89,38 @@ class Tile:
         """(*size) uint8 channels, or (2, *size) fp32 values times weights, and the weights."""
         _, target = self.volume.cut(self.start, self.size)
         nothing = IGNORE if target.dtype == torch.uint8 else 0
-        for axis, (own, first) in enumerate(zip(self.own, self.start, strict=True)):
-            target.movedim(axis - 3, 0)[: own - first] = nothing
+        for axis, first in enumerate(self.start):
+            along = target.movedim(axis - 3, 0)
+            along[: self.own[axis] - first] = nothing
+            along[self.end[axis] - first :] = nothing
         return target
 
 
-def tiles(volume: LabelledVolume, size: Place) -> Iterator[Tile]:
+def tiles(volume: LabelledVolume, size: Place, core: Core | None = None) -> Iterator[Tile]:
     """Patches that cover a volume, each voxel counted once; those that count nothing are left out.
 
     The last one along an axis ends with the volume, so that no patch sees more air than it must;
-    a volume that is too small for one lies in its middle.
+    a volume that is too small for one lies in its middle. All of this is said of what counts.
+
+    Args:
+        volume: To be covered.
+        size: Slices, rows and columns of a patch.
+        core: What counts of it; None: all.
     """
+    core = core or Core.whole(size)
     axes = []
-    for whole, length in zip(volume.size, size, strict=True):
+    for whole, length in zip(volume.size, core.size, strict=True):
         owns = range(0, whole, length)
         axes.append([(min(own, last_start(whole, length)), own) for own in owns])
     for slices, rows, columns in itertools.product(*axes):
-        start, own = (slices[0], rows[0], columns[0]), (slices[1], rows[1], columns[1])
-        ends = [first + length for first, length in zip(start, size, strict=True)]
-        rest = [end - first for end, first in zip(ends, own, strict=True)]
+        at, own = (slices[0], rows[0], columns[0]), (slices[1], rows[1], columns[1])
+        end = (at[0] + core.size[0], at[1] + core.size[1], at[2] + core.size[2])
+        rest = [last - first for last, first in zip(end, own, strict=True)]
         _, target = volume.cut(own, rest)
         counted = target != IGNORE if target.dtype == torch.uint8 else target[1]
         weight = float(counted.sum(dtype=torch.float64))
         if weight > 0:
-            yield Tile(volume, start, size, own, weight)
+            yield Tile(volume, _around(at, core), size, own, end, weight)
 
 
 def augmented_patches(
@@ -130,13 +141,14 @@ def augmented_patches(
         device: Where to compute.
 
     Returns:
-        Images (B, 1, *patch) fp32 and targets (B, *patch) uint8 or (B, 2, *patch) fp32.
+        Images (B, C, *patch) fp32 and targets (B, *patch) uint8 or (B, 2, *patch) fp32; what
+        the stage before made of the images is moved with them, and not changed otherwise.
     """
-    size = recipe.sampling.patch
+    size, core = recipe.sampling.patch, Core.of(recipe)
     assert size is not None
     changes, boxes = [], []
     for draw in draws:
-        volume, start = draw.volume, draw.start(size, random)
+        volume, start = draw.volume, _around(draw.start(core.size, random), core)
         shape = PatchShape(size, volume.full_size, volume.spacing)
         change = sample_patch_change(recipe.augmentation, shape, random)
         far = reach(change.homography, change.elastic, size)
@@ -157,6 +169,7 @@ def augmented_patches(
         [box.image.shape[1:] for box in boxes],
         changes,
         size,
+        recipe.input_channels,
     )
     if targets.dtype == torch.uint8:
         targets = targets - 1
@@ -170,6 +183,15 @@ class _Box:
     image: Tensor
     target: Tensor
     weight: float = 1.0
+
+
+def _around(start: Place, core: Core) -> Place:
+    """Where a patch begins whose counting part begins there."""
+    return (
+        start[0] - core.before[0],
+        start[1] - core.before[1],
+        start[2] - core.before[2],
+    )
 
 
 def _span(whole: int, length: int) -> range:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from DeepTranslateLib.engine.device import place
 from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.stages import of_stage
 from DeepTranslateLib.model import Model, ModelError, read_model
 from DeepTranslateLib.recipe import FORWARD
 
@@ -74,7 +75,7 @@ def file_sha256(path: Path) -> str:
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Model]:
-    """The network of a model file, with its weights, and the model.
+    """The network of a model file, of stages the first, with its weights, and the model.
 
     Raises:
         ModelError: It is no model, or is damaged.
@@ -82,7 +83,7 @@ def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Model]:
     model = read_model(path)
     network = build_network(model.recipe)
     try:
-        network.load_state_dict(of_direction(load(model.weights()), FORWARD))
+        network.load_state_dict(of_stage(of_direction(load(model.weights()), FORWARD), 1))
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"The weights in {path} do not fit its recipe ({error}). Get the model again from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class Previews:
         validation: The slices to choose from.
         device: Where the network is.
         events: Told of each preview.
+        earlier: Networks of the stages before, as `Translator` takes them.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class Previews:
         validation: SliceSet | VolumeSet | UnpairedSet,
         device: torch.device,
         events: Events,
+        earlier: Sequence[nn.Module] = (),
     ) -> None:
+        self._earlier = earlier
         self._folder = folder
         self._recipe = recipe
         self._validation = validation
@@ -81,7 +84,9 @@ class Previews:
         if image.is_sheared:  # no file can hold it
             return
         started = time.monotonic()
-        translator = Translator(networks[FORWARD], self._recipe, self._device)
+        translator = Translator(
+            networks[FORWARD], self._recipe, self._device, earlier=self._earlier
+        )
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
         output = on_grid_of(image, translator.translate_stack(stack, [index]), self._recipe)
         write_image(output, self._folder / prediction)

@@ -1,8 +1,9 @@
 """A training run: from a cohort to a model file, in one folder.
 
 The folder holds `recipe.json` (with every value that was used), `cohort.json` (which slices of
-which files trained and validated), `events.jsonl`, `checkpoints/`, `previews/` and, in the end,
-`model.dtmodel`. A run that was killed goes on when it is started again with the same arguments.
+which files trained and validated), `events.jsonl`, `checkpoints/`, `previews/`, with auto-context
+`stages/` (see `engine.autocontext`) and, in the end, `model.dtmodel`. A run that was killed goes on
+when it is started again with the same arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ import torch
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
-from DeepTranslateLib.engine.device import choose_device, place
+from DeepTranslateLib.engine.autocontext import (
+    EarlierStages,
+    StageEvents,
+    StageTraining,
+    refuse_other_stages,
+    refuse_unfit,
+)
+from DeepTranslateLib.engine.device import choose_device
 from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.evaluation import evaluate
 from DeepTranslateLib.engine.export import write_weights
@@ -31,13 +39,19 @@ from DeepTranslateLib.engine.finetuning import (
 )
 from DeepTranslateLib.engine.intensities import taken_landmarks, with_landmarks
 from DeepTranslateLib.engine.learner import InitialWeights
-from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.previews import Previews
+from DeepTranslateLib.engine.stages import (
+    channels_before,
+    joined_stages,
+    stage_networks,
+    stages_of,
+)
 from DeepTranslateLib.engine.tensorboard import TensorBoardLog
 from DeepTranslateLib.engine.training import Trainer, TrainingError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.engine.unpairedset import training_set
+from DeepTranslateLib.engine.volumeset import VolumeSet
 from DeepTranslateLib.engine.volumestack import resolved_spacings, taken_spacings
 from DeepTranslateLib.jobs import FINISH_FILE, STOP_FILE, Events, EventSink
 from DeepTranslateLib.model import Model, read_model
@@ -164,6 +178,9 @@ def _train(
         whole_volumes=recipe.is_volumetric,
     )
     events.emit("split", **_split_counts(split), note=split.note)
+    if stages_of(recipe) > 1:
+        refuse_unfit(split)
+    refuse_other_stages(recipe, folder)
     recipe = _resolved(recipe, split, folder, initial)
     recipe = _with_landmarks(recipe, split, folder, initial)
     cache = folder / "cache"
@@ -171,32 +188,46 @@ def _train(
     learnt_from = training_set(split.training, recipe, cache, teaching=True)
     validated_on = training_set(validation, recipe, cache / "validation")
     begins = not (folder / LAST_CHECKPOINT).is_file()
+    about = {**_split_counts(split), "training": learnt_from.fingerprint()}
+
+    def accepted() -> None:
+        # Not before a trainer has accepted the folder's checkpoint as one of this run.
+        write_recipe(recipe, folder / RECIPE_FILE)
+        _write_cohort(split, about, folder / COHORT_FILE)
+
+    loop: dict[str, Any] = {
+        "should_stop": lambda: should_stop() or (folder / STOP_FILE).exists(),
+        "checkpoint_seconds": checkpoint_seconds,
+        "should_finish": (folder / FINISH_FILE).exists,
+    }
+    before = EarlierStages((), learnt_from, validated_on)
+    if isinstance(learnt_from, VolumeSet) and isinstance(validated_on, VolumeSet):
+        before = StageTraining(recipe, folder, device, events, accepted, **loop).run(
+            learnt_from, validated_on
+        )
+    if before.weights:
+        events = StageEvents(events, stage=stages_of(recipe), stages=stages_of(recipe))
+    networks = stage_networks(before.weights, recipe, device)
     trainer = Trainer(
         recipe,
-        learnt_from,
-        validated_on,
+        before.training,
+        before.validation,
         folder,
         device,
         events,
-        should_stop=lambda: should_stop() or (folder / STOP_FILE).exists(),
-        checkpoint_seconds=checkpoint_seconds,
-        should_finish=(folder / FINISH_FILE).exists,
-        after_epoch=Previews(folder, recipe, validated_on, device, events),
+        **loop,
+        after_epoch=Previews(folder, recipe, validated_on, device, events, networks),
         initial=start,
+        earlier=channels_before(stages_of(recipe)),
     )
-    about = {**_split_counts(split), "training": learnt_from.fingerprint()}
     if trainer.initial is not None:
         about["initial_model"] = trainer.initial
-    # Not before the trainer has accepted the folder's checkpoint as one of this run.
-    write_recipe(recipe, folder / RECIPE_FILE)
-    _write_cohort(split, about, folder / COHORT_FILE)
+    accepted()
     if begins and start is not None:
         events.emit("started_from_model", **start.origin, fresh=list(layers_of(start.fresh)))
-    weights = trainer.run()
-    network = build_network(recipe)
-    network.load_state_dict(of_direction(weights, FORWARD))
+    weights = joined_stages([*before.weights, trainer.run()])
     events.emit("validating")
-    translator = Translator(place(network, recipe, device), recipe, device)
+    translator = Translator.of_weights(of_direction(weights, FORWARD), recipe, device)
     progress = trainer.progress
     best = progress.history[progress.best_epoch]
     # Without pairs there is nothing more to compare with than in training.
@@ -204,7 +235,7 @@ def _train(
         best["validation_metrics"] if recipe.is_unpaired else evaluate(translator, validation)
     )
     found = {**measured, "loss": best["validation_loss"]}
-    about["training_seconds"] = round(trainer.seconds, 1)
+    about["training_seconds"] = round(before.seconds + trainer.seconds, 1)
     path = write_weights(
         folder / MODEL_FILE,
         recipe,

@@ -2,8 +2,10 @@
 
 Where windows overlap, the mean of their outputs counts, each weighted by a Gaussian about the
 middle of its window, where a network sees most of what lies around, as in nnU-Net (Isensee et al.
-2021); windows and weights are those of MONAI's SlidingWindowInferer. Windows follow each other
-along the slices, and slices that no later window reaches are finished and given out.
+2021); windows and weights are those of MONAI's SlidingWindowInferer. Of windows whose central half
+alone counts, it is the halves that are laid over the volume so, and what lies around them is seen,
+too, also beyond the volume. Windows follow each other along the slices, and slices that no later
+window reaches are finished and given out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+from DeepTranslateLib.engine.centralhalf import Core
 from DeepTranslateLib.engine.labelledvolume import last_start
 
 Size = tuple[int, int, int]
@@ -34,21 +37,28 @@ class Windows:
     """Where windows lie on a volume.
 
     The last one of each axis ends where the volume ends; a volume shorter than a window lies in
-    its middle, with 0 around it.
+    its middle, with 0 around it. What is said of windows here is said of the part that counts.
 
     Attributes:
         size: Slices, rows and columns of the volume.
-        patch: Slices, rows and columns of a window.
+        patch: Slices, rows and columns that the network sees at a time.
         overlap: Share of a window that the next one covers, too; at least 0 and below 1.
+        part: What counts of a patch; None: all of it.
     """
 
     size: Size
     patch: Size
     overlap: float
+    part: Core | None = None
+
+    @property
+    def core(self) -> Core:
+        """What counts of a patch."""
+        return self.part or Core.whole(self.patch)
 
     def starts(self, axis: int) -> list[int]:
         """First voxel of each window along an axis; negative where the volume is shorter."""
-        size, patch = self.size[axis], self.patch[axis]
+        size, patch = self.size[axis], self.core.size[axis]
         if size <= patch:
             return [last_start(size, patch)]
         step = max(1, int(patch * (1 - self.overlap)))
@@ -59,9 +69,9 @@ class Windows:
         return len(self.starts(0)) * len(self.starts(1)) * len(self.starts(2))
 
     def weights(self) -> Tensor:
-        """Weight of each voxel of a window: `patch`, fp32, 1 at its middle."""
+        """Weight of each voxel of a window, fp32, 1 at its middle."""
         weights = torch.ones(())
-        for length in self.patch:
+        for length in self.core.size:
             away = torch.arange(length) - (length - 1) / 2
             along = torch.exp(-(away**2) / (2 * (_SIGMA * length) ** 2))
             weights = weights[..., None] * along
@@ -88,6 +98,7 @@ class Stitcher:
         on_windows: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._windows = windows
+        self._core = windows.core
         self._predict = predict
         self._channels = channels
         self._batch = batch
@@ -98,6 +109,20 @@ class Stitcher:
         """How many windows `slices` takes for the same arguments."""
         starts = [z for z in self._windows.starts(0) if self._reaches(z, wanted)]
         return len(starts) * len(self._places(rows))
+
+    def slices_read(self, wanted: Sequence[int]) -> list[int]:
+        """The slices, in rising order, that `slices` reads for these; each once."""
+        starts = [
+            z - self._core.before[0] for z in self._windows.starts(0) if self._reaches(z, wanted)
+        ]
+        depth, length = self._windows.size[0], self._windows.patch[0]
+        return sorted(
+            {
+                index
+                for first in starts
+                for index in range(max(first, 0), min(first + length, depth))
+            }
+        )
 
     def slices(
         self, read: Reader, wanted: Sequence[int], rows: tuple[int, int]
@@ -115,20 +140,20 @@ class Stitcher:
             until the next is asked for.
         """
         depth, _, width = self._windows.size
-        patch = self._windows.patch
+        length = self._core.size[0]
         top, bottom = rows
         seen = torch.empty(0)
-        sums = torch.zeros(patch[0], self._channels, bottom - top, width)
-        totals = torch.zeros(patch[0], bottom - top, width)
+        sums = torch.zeros(length, self._channels, bottom - top, width)
+        totals = torch.zeros(length, bottom - top, width)
         starts = self._windows.starts(0)
         before: int | None = None
         for start, end in zip(starts, [*starts[1:], depth], strict=True):
             if not self._reaches(start, wanted):
                 continue
-            shift = patch[0] if before is None else start - before
+            shift = self._windows.patch[0] if before is None else start - before
             for held in (sums, totals):
                 _move_up(held, shift)
-            seen = self._read(read, start, seen, shift)
+            seen = self._read(read, start - self._core.before[0], seen, shift)
             before = start
             self._add(seen, sums, totals, rows)
             for index in wanted:
@@ -136,11 +161,11 @@ class Stitcher:
                     yield index, sums[index - start].div_(totals[index - start])
 
     def _reaches(self, start: int, wanted: Sequence[int]) -> bool:
-        return any(start <= index < start + self._windows.patch[0] for index in wanted)
+        return any(start <= index < start + self._core.size[0] for index in wanted)
 
     def _places(self, rows: tuple[int, int]) -> list[tuple[int, int]]:
         """First row and column of the windows that reach into these rows."""
-        height = self._windows.patch[1]
+        height = self._core.size[1]
         return [
             (row, column)
             for row in self._windows.starts(1)
@@ -177,8 +202,9 @@ class Stitcher:
                 self._batch //= 2
                 torch.cuda.empty_cache()
                 continue
-            for at, output in zip(chosen, outputs, strict=True):
-                here, within = self._overlap(at, rows)
+            counted = self._core.of_patches(outputs)
+            for at, output in zip(chosen, counted, strict=True):
+                here, within = self._overlap(at, rows, self._core.size)
                 weights = self._weights[within]
                 sums[here].addcmul_(output[within].transpose(0, 1), weights[:, None])
                 totals[here] += weights
@@ -186,15 +212,19 @@ class Stitcher:
             self._on_windows(len(chosen))
 
     def _window(self, seen: Tensor, row: int, column: int) -> Tensor:
-        """A window (C, *patch) of the slices that were read, with 0 where there is no volume."""
-        here, within = self._overlap((row, column), (0, self._windows.size[1]))
+        """The patch (C, *patch) around a window, with 0 where there is no volume."""
+        _, above, left = self._core.before
+        whole, patch = (0, self._windows.size[1]), self._windows.patch
+        here, within = self._overlap((row - above, column - left), whole, patch)
         window = torch.zeros(seen.shape[1], *self._windows.patch)
         window[within] = seen[here].transpose(0, 1)
         return window
 
-    def _overlap(self, at: tuple[int, int], rows: tuple[int, int]) -> tuple[Place, Place]:
-        """What a window and rows of the volume share: in those rows, and in the window."""
-        (row, column), (_, height, width) = at, self._windows.patch
+    def _overlap(
+        self, at: tuple[int, int], rows: tuple[int, int], size: Size
+    ) -> tuple[Place, Place]:
+        """What a box and rows of the volume share: in those rows, and in the box."""
+        (row, column), (_, height, width) = at, size
         first, last = max(row, rows[0]), min(row + height, rows[1])
         left, right = max(column, 0), min(column + width, self._windows.size[2])
         return (

@@ -74,6 +74,7 @@ class Trainer:
         after_epoch: Given the translating networks by direction (not to be changed), the epoch
             (from 0) and whether it is the last one.
         initial: Weights to start from; a run that goes on has started already.
+        earlier: Further channels of images: 1 where a stage before has made something of them.
 
     Raises:
         TrainingError: The folder's checkpoint is of another run.
@@ -93,6 +94,7 @@ class Trainer:
         should_finish: Callable[[], bool] = lambda: False,
         after_epoch: AfterEpoch = lambda networks, epoch, last: None,
         initial: InitialWeights | None = None,
+        earlier: int = 0,
     ) -> None:
         self._recipe = recipe
         self._training = training
@@ -105,7 +107,7 @@ class Trainer:
         self._checkpoint_seconds = checkpoint_seconds
         self._folder = folder
         self._last_path = folder / LAST_CHECKPOINT
-        self._learner = Learner(recipe, device, initial)
+        self._learner = Learner(recipe, device, initial, earlier)
         self.progress = Progress()
         self.initial = None if initial is None else initial.origin
         self._best: dict[str, Tensor] = {}

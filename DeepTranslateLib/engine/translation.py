@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,13 +16,11 @@ from DeepTranslateLib.engine.device import (
     autocast,
     batch_that_fits,
     full_precision,
-    place,
     without_denormals,
 )
 from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.memory import refuse_above, resident_memory
 from DeepTranslateLib.engine.mirroring import mirrored_mean
-from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.outputs import (
     channels_of,
     empty_output,
@@ -34,8 +32,10 @@ from DeepTranslateLib.engine.outputs import (
 )
 from DeepTranslateLib.engine.planes import PlaneFusion
 from DeepTranslateLib.engine.preprocessing import SliceStack, slice_stack
+from DeepTranslateLib.engine.stages import split_stages, stage_networks
+from DeepTranslateLib.engine.stitching import Stitcher
 from DeepTranslateLib.engine.volumestack import VolumeStack, volume_stack
-from DeepTranslateLib.engine.volumetranslation import VolumeTranslation
+from DeepTranslateLib.engine.volumetranslation import VolumeTranslation, windows_of
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.finite import refuse_not_finite
 from DeepTranslateLib.model import Model, ModelError
@@ -56,6 +56,7 @@ class Translator:
         memory_limit: Bytes that the process may hold, this input and its output among them. Slices
             are translated one by one and need little; the slab that patches are added up in is
             divided where it is too large. None: as much as a quarter of the machine's for it.
+        earlier: Networks of the stages before, the first stage first, of a recipe that has stages.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Translator:
         recipe: Recipe,
         device: torch.device,
         memory_limit: int | None = None,
+        earlier: Sequence[nn.Module] = (),
     ) -> None:
         self._network = network.eval()
+        self._earlier = [each.eval() for each in earlier]
         self._device = device
         self._memory_limit = memory_limit
         self.recipe = recipe
@@ -92,15 +95,30 @@ class Translator:
         """
         model = model.in_direction(direction or model.direction)
         recipe = model.recipe
-        network = build_network(recipe)
         try:
-            network.load_state_dict(of_direction(load(model.weights()), model.direction))
+            weights = of_direction(load(model.weights()), model.direction)
+            return cls.of_weights(weights, recipe, device, memory_limit)
         except (SafetensorError, RuntimeError, ValueError) as error:
             raise ModelError(
                 f"The weights in {model.path} do not fit its recipe ({error}). The file was "
                 "damaged or put together by hand; get it again from where it came from."
             ) from error
-        return cls(place(network, recipe, device), recipe, device, memory_limit)
+
+    @classmethod
+    def of_weights(
+        cls,
+        weights: Mapping[str, Tensor],
+        recipe: Recipe,
+        device: torch.device,
+        memory_limit: int | None = None,
+    ) -> Translator:
+        """A translator of one direction's weights, of all stages.
+
+        Raises:
+            RuntimeError: They do not fit the recipe.
+        """
+        *earlier, last = stage_networks(split_stages(weights, recipe), recipe, device)
+        return cls(last, recipe, device, memory_limit, earlier)
 
     def translate(self, image: Image, progress: Progress | None = None) -> Image:
         """Translate a volume.
@@ -172,6 +190,29 @@ class Translator:
             tell(done, len(chosen))
         return output
 
+    def translate_prepared(self, volume: Tensor) -> Tensor:
+        """What the network makes of the patches of a prepared volume, stitched.
+
+        Args:
+            volume: (C, D, H, W) fp32, 0 to 1, with what the stage before made of it, if there is
+                one; the translator's own earlier stages are left aside.
+
+        Returns:
+            (K, D, H, W) fp32, as the network writes it.
+        """
+        depth, height, width = volume.shape[1:]
+        batch = batch_that_fits(self.recipe, self.recipe.sampling.patch or (), self._device)
+        stitcher = Stitcher(
+            windows_of(self.recipe, (depth, height, width)),
+            partial(self._predicted, self._network),
+            self.recipe.output_channels,
+            batch,
+        )
+        slices = stitcher.slices(
+            lambda first, last: volume[:, first:last], range(depth), (0, height)
+        )
+        return torch.stack([values.clone() for _, values in slices], dim=1)
+
     def _upright(
         self,
         image: Image,
@@ -213,7 +254,7 @@ class Translator:
         translation = VolumeTranslation(
             stack,
             self.recipe,
-            self._predicted,
+            [partial(self._predicted, network) for network in (*self._earlier, self._network)],
             batch_that_fits(self.recipe, self.recipe.sampling.patch, self._device),
             self._memory_limit,
             reserved=self._bytes(len(indices), stack.slices),
@@ -261,19 +302,17 @@ class Translator:
     def _translated(
         self, stack: SliceStack, indices: Sequence[int], finish: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        return finish(stack.restore(self._output(stack.images(indices)))).cpu()
+        return finish(stack.restore(self._output(stack.images(indices), self._network))).cpu()
 
     @without_denormals()
     @torch.inference_mode()
-    def _predicted(self, windows: Tensor) -> Tensor:
-        return self._output(windows).cpu()
+    def _predicted(self, network: nn.Module, windows: Tensor) -> Tensor:
+        return self._output(windows, network).cpu()
 
-    def _output(self, images: Tensor) -> Tensor:
-        """What the network makes of images and their mirrored copies, fp32, on its device."""
+    def _output(self, images: Tensor, network: nn.Module) -> Tensor:
+        """What a network makes of images and their mirrored copies, fp32, on its device."""
         images = images.to(self._device)
         # Half precision has 8 bits (bf16): enough to choose a label, and steps of 16 HU of 4000.
         exact = self.recipe.target.kind == "volume"
         with full_precision() if exact else autocast(self._device):
-            return mirrored_mean(
-                lambda copies: self._network(copies)[0].float(), images, self.recipe
-            )
+            return mirrored_mean(lambda copies: network(copies)[0].float(), images, self.recipe)

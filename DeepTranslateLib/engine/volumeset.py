@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
-from DeepTranslateLib.cohort import CohortError, Selection
+from DeepTranslateLib.cohort import Case, CohortError, Selection
+from DeepTranslateLib.engine.centralhalf import Core
 from DeepTranslateLib.engine.dataset import CaseSet, SliceSet
 from DeepTranslateLib.engine.intensities import read_target
 from DeepTranslateLib.engine.patches import LabelledVolume, PatchDraw, Tile, tiles
@@ -24,6 +29,7 @@ class VolumeSet(CaseSet):
 
     Attributes:
         volumes: As the network sees them.
+        cases: Of each volume.
 
     Args:
         selections: Cases and their labelled slices.
@@ -36,10 +42,12 @@ class VolumeSet(CaseSet):
         assert recipe.sampling.patch is not None
         self._patch = recipe.sampling.patch
         self.volumes: list[LabelledVolume] = []
+        self.cases: list[Case] = []
         self._contents: list[float] = []
         for selection in selections:
             self._add(selection, recipe)
-        self._tiles = [list(tiles(volume, self._patch)) for volume in self.volumes]
+        core = Core.of(recipe)
+        self._tiles = [list(tiles(volume, self._patch, core)) for volume in self.volumes]
         if not self.pieces:
             raise CohortError(
                 "Nothing of these volumes teaches or counts: all of their voxels are ignored or "
@@ -81,6 +89,40 @@ class VolumeSet(CaseSet):
             for index, step in zip(order, np.diff(passed) > 0, strict=True)
         ]
 
+    def without(self, subjects: Collection[str]) -> VolumeSet:
+        """The set without the volumes of some subjects; its measures are those of the whole."""
+        kept = [n for n, case in enumerate(self.cases) if case.subject not in subjects]
+        found = copy.copy(self)
+        found.volumes = [self.volumes[n] for n in kept]
+        found.cases = [self.cases[n] for n in kept]
+        found._tiles = [self._tiles[n] for n in kept]
+        of_slices = zip(self.sources, self._contents, strict=True)
+        known = [(source, much) for source, much in of_slices if source[0].subject not in subjects]
+        found.sources = [source for source, _ in known]
+        found._contents = [much for _, much in known]
+        found._digest = hashlib.sha256(f"{self.digest} without {sorted(subjects)}".encode())
+        return found
+
+    def beside(self, earlier: Sequence[Tensor], origin: str) -> VolumeSet:
+        """The set with what the stage before made of each volume, (1, D, H, W).
+
+        Args:
+            earlier: In the order of `volumes`.
+            origin: Tells what they were made by; part of the digest in their place.
+        """
+        found, name = copy.copy(self), f"earlier-{origin[:16]}"
+        found._digest = hashlib.sha256()  # not that of `self`, which keeping would change
+        found.volumes = [
+            volume.beside(found._keep(made, f"{name}-{n}"))
+            for n, (volume, made) in enumerate(zip(self.volumes, earlier, strict=True))
+        ]
+        found._tiles = [
+            [dataclasses.replace(tile, volume=volume) for tile in of_volume]
+            for volume, of_volume in zip(found.volumes, self._tiles, strict=True)
+        ]
+        found._digest = hashlib.sha256(f"{self.digest} beside {origin}".encode())
+        return found
+
     def _add(self, selection: Selection, recipe: Recipe) -> None:
         case, chosen = selection.case, selection.slices
         image = case.read_image()
@@ -100,6 +142,7 @@ class VolumeSet(CaseSet):
             stack.spacing,
         )
         self.volumes.append(volume)
+        self.cases.append(case)
         stored = range(len(stack.slices)) if chosen is None else chosen
         self.sources.extend((case, index) for index in stored)
         indices = [stack.slices.index(index) for index in stored]

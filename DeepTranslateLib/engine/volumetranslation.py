@@ -4,6 +4,10 @@ Outputs are stitched slab by slab (see `stitching`), brought back to the stored 
 soon as the prepared ones that these are made of are finished, and given out one at a time. Where
 even a slab of whole slices is too large, it is cut into bands of rows; the windows on the borders
 of bands are computed for each, so that the result is the same.
+
+Where a recipe has stages (`engine.autocontext`), each reads the slices that the one before
+finishes, so that no whole volume is held, either; of the stages before the last all rows are
+computed, anew for each band.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from DeepTranslateLib.engine.centralhalf import Core
 from DeepTranslateLib.engine.memory import (
     MemoryPeak,
     memory_use,
@@ -23,6 +28,7 @@ from DeepTranslateLib.engine.memory import (
     resident_memory,
 )
 from DeepTranslateLib.engine.resampling import LinearAxis
+from DeepTranslateLib.engine.stages import channels_before
 from DeepTranslateLib.engine.stitching import SLICES_READ, Predictor, Stitcher, Windows
 from DeepTranslateLib.engine.volumestack import VolumeStack
 from DeepTranslateLib.recipe import Recipe
@@ -39,7 +45,8 @@ class VolumeTranslation:
     Args:
         stack: The volume.
         recipe: Says the patches and how far they overlap.
-        predict: What the network makes of patches, fp32 on the CPU.
+        predictors: What the network of each stage makes of patches, fp32 on the CPU; those after
+            the first see what the one before made, 0 to 1, behind the channels of the volume.
         batch: Patches at a time.
         memory_limit: Bytes that the process may hold; None: a quarter of the machine's memory for
             the slab alone.
@@ -53,15 +60,14 @@ class VolumeTranslation:
         self,
         stack: VolumeStack,
         recipe: Recipe,
-        predict: Predictor,
+        predictors: Sequence[Predictor],
         batch: int,
         memory_limit: int | None,
         reserved: int,
     ) -> None:
-        assert recipe.sampling.patch is not None
         self._stack = stack
-        self._windows = Windows(stack.size, recipe.sampling.patch, recipe.sampling.overlap)
-        self._predict = predict
+        self._windows = windows_of(recipe, stack.size)
+        self._predictors = predictors
         self._batch = batch
         self._inputs = recipe.input_channels
         self._channels = recipe.output_channels
@@ -91,16 +97,48 @@ class VolumeTranslation:
             done += windows
             progress(done, total)
 
-        stitcher = Stitcher(self._windows, self._predict, self._channels, self._batch, count)
+        last = len(self._predictors) - 1
         total = sum(
-            stitcher.windows_needed(needed, self._prepared_rows(rows)) for rows in self.bands
+            self._windows_needed(last, needed, self._prepared_rows(rows)) for rows in self.bands
         )
         for rows in self.bands:
             prepared = self._prepared_rows(rows)
-            finished = stitcher.slices(self._stack.prepared, needed, prepared)
+            finished = self._stage(last, needed, prepared, count)
             for index, values in self._along_slices(finished, wanted):
                 restored = self._down.rows(values, prepared[0], rows)
                 yield index, rows, self._across(restored)
+
+    def _stage(
+        self, stage: int, wanted: Sequence[int], rows: Rows, count: Callable[[int], None]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Prepared slices of what a stage (from 0) makes, as of `Stitcher.slices`."""
+        stitcher = self._stitcher(stage, count)
+        if stage == 0:
+            return stitcher.slices(self._stack.prepared, wanted, rows)
+        whole = (0, self._stack.size[1])
+        before = self._stage(stage - 1, stitcher.slices_read(wanted), whole, count)
+
+        def read(first: int, last: int) -> Tensor:
+            # In the order of `slices_read`, each once.
+            made = [next(before)[1].clone() for _ in range(first, last)]
+            return beside(self._stack.prepared(first, last), torch.stack(made, dim=1))
+
+        return stitcher.slices(read, wanted, rows)
+
+    def _windows_needed(self, stage: int, wanted: Sequence[int], rows: Rows) -> int:
+        """How many windows `_stage` takes."""
+        stitcher = self._stitcher(stage)
+        needed = stitcher.windows_needed(wanted, rows)
+        if stage == 0:
+            return needed
+        whole = (0, self._stack.size[1])
+        return needed + self._windows_needed(stage - 1, stitcher.slices_read(wanted), whole)
+
+    def _stitcher(
+        self, stage: int, count: Callable[[int], None] = lambda windows: None
+    ) -> Stitcher:
+        predict = self._predictors[stage]
+        return Stitcher(self._windows, predict, self._channels, self._batch, count)
 
     def _along_slices(
         self, finished: Iterator[tuple[int, Tensor]], wanted: Sequence[int]
@@ -148,10 +186,16 @@ class VolumeTranslation:
         held = resident_memory()
         patch = self._windows.patch
         with MemoryPeak() as windows:
-            self._predict(torch.zeros(1, self._inputs, *patch))
+            for stage, predict in enumerate(self._predictors):
+                predict(torch.zeros(1, self._inputs + channels_before(stage + 1), *patch))
         _, height, width = self._stack.size
         stored = math.prod(self._stack.slices.shape[1:])
-        seen = self._inputs * (patch[0] + SLICES_READ) * height * width
+        before = len(self._predictors) - 1
+        channels = self._inputs + before * (self._inputs + 1)
+        seen = channels * (patch[0] + SLICES_READ) * height * width
+        # The slabs of the stages before the last, which hold all rows.
+        slab = (self._channels + 1) * self._windows.core.size[0] + SLICES_READ
+        seen += before * slab * height * width
         reading = _FLOAT * (seen + 6 * stored + 3 * math.prod(patch))
         return limit - held - reserved - windows.bytes - reading - _MARGIN
 
@@ -161,8 +205,20 @@ class VolumeTranslation:
         prepared = min(
             height, math.ceil(rows * height / self._height) + self._down.weights.shape[1]
         )
-        slices = self._channels * (self._windows.patch[0] + 2 * self._along.weights.shape[1])
-        slab = prepared * width * (slices + self._windows.patch[0])
+        depth = self._windows.core.size[0]
+        slices = self._channels * (depth + 2 * self._along.weights.shape[1])
+        slab = prepared * width * (slices + depth)
         # Rows restored, columns restored, what is chosen of them, each beside what it is made of.
         restored = self._channels * rows * (3 * width + 3 * (self._right - self._left))
         return _FLOAT * (slab + restored)
+
+
+def windows_of(recipe: Recipe, size: tuple[int, int, int]) -> Windows:
+    """The windows that a recipe lays over a prepared volume."""
+    assert recipe.sampling.patch is not None
+    return Windows(size, recipe.sampling.patch, recipe.sampling.overlap, Core.of(recipe))
+
+
+def beside(image: Tensor, made: Tensor) -> Tensor:
+    """Images (C, D, H, W) with what a stage made of them (1, D, H, W), kept to 0 to 1."""
+    return torch.cat([image, made.clamp(0, 1)])

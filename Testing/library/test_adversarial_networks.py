@@ -13,8 +13,9 @@ from network_samples import count, kernels, seeded, seen, transparent
 from safetensors.torch import load, save
 from torch import nn
 
+from DeepTranslateLib.engine.centralhalf import central_half
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.networks.context_fcn import ContextFCN, central_half
+from DeepTranslateLib.engine.networks.context_fcn import ContextFCN
 from DeepTranslateLib.engine.networks.residual import Residual
 from DeepTranslateLib.engine.networks.resnet import ResNetGenerator
 from DeepTranslateLib.engine.networks.unit import UnitTranslator, build_pair

@@ -10,6 +10,7 @@ from engine_samples import volume_recipe
 from network_samples import count, kernels, seeded, seen, transparent
 from torch import nn
 
+from DeepTranslateLib.engine.centralhalf import central_half
 from DeepTranslateLib.engine.discriminators import DiscriminatorError, build_discriminator
 from DeepTranslateLib.engine.discriminators.context import ContextDiscriminator
 from DeepTranslateLib.engine.discriminators.patch import PatchDiscriminator
@@ -119,6 +120,10 @@ def test_patches_of_another_size_are_refused() -> None:
         network(torch.rand(1, 1, 16, 16, 16))
     with pytest.raises(DiscriminatorError, match=r"at least 16 voxels .* found .* 8 x 7 x 8"):
         ContextDiscriminator(1, (8, 7, 8))
+
+
+def test_a_single_patch_of_the_least_size_can_be_learnt_from() -> None:
+    ContextDiscriminator(1, (8, 8, 15)).train()(torch.rand(1, 1, 8, 8, 15)).sum().backward()
 
 
 # ---- from recipes

@@ -93,7 +93,7 @@ def test_labels_and_values_land_on_the_voxels_they_were_found_in(
     assert np.array_equal(found.affine, image.affine)
     recipe = in_patches(volume_recipe, sampling={"plane": plane, "overlap": 0.6})
     same = Translator(Same(), recipe, CPU).translate(image)
-    assert same.voxels == pytest.approx(image.voxels, abs=2e-3)
+    assert same.voxels == pytest.approx(image.voxels, abs=4e-3)  # 2e-6 of the range
     assert same.voxels.dtype == np.float32
 
 
@@ -225,7 +225,7 @@ def peak(slices, free):
     image = Image(np.broadcast_to(np.int16(40), (slices, 384, 384)), lps_affine())
     VolumeTranslation._free = lambda *arguments: free
     translation = VolumeTranslation(
-        volume_stack(image, recipe), recipe, lambda x: x.expand(-1, 3, -1, -1, -1), 1, None, 0
+        volume_stack(image, recipe), recipe, [lambda x: x.expand(-1, 3, -1, -1, -1)], 1, None, 0
     )
     with MemoryPeak() as memory:
         for _ in translation.pieces(range(slices), lambda done, total: None):
@@ -327,7 +327,7 @@ def test_the_plan_of_bands_covers_every_row_once() -> None:
     for free in (3e4, 5e4, 1e5, 1e9):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(VolumeTranslation, "_free", lambda *arguments: free)  # noqa: B023
-            found = VolumeTranslation(stack, recipe, lambda x: x, 1, None, 0)
+            found = VolumeTranslation(stack, recipe, [lambda x: x], 1, None, 0)
         rows = [row for first, last in found.bands for row in range(first, last)]
         assert rows == list(range(41))
         most = max(last - first for first, last in found.bands)

@@ -114,6 +114,7 @@ def apply_changes(
     sizes: Sequence[Sequence[float]],
     changes: Sequence[Change],
     canvas: Sequence[int],
+    seen: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Apply one change to each slice or patch of a batch, image and target by the same grid.
 
@@ -124,6 +125,7 @@ def apply_changes(
             image. A change turns it about its middle.
         changes: One for each piece.
         canvas: (Slices,) rows and columns of the result.
+        seen: Channels that are images; the others are only moved. None: all are.
 
     Returns:
         Images (B, C, *canvas) fp32 and targets (B, *canvas) uint8 or (B, 1 or 2, *canvas) fp32.
@@ -142,7 +144,7 @@ def apply_changes(
         warped_targets = nearest[:, 0].to(torch.uint8)
     else:
         warped_targets = F.grid_sample(targets, grid, mode="bilinear", align_corners=False)
-    for image, change in zip(warped, changes, strict=True):
+    for image, change in zip(warped[:, :seen], changes, strict=True):
         for effect in change.effects:
             image.copy_(effect(image))
         noises.add_pixel_noise(image, change.noise_fraction, change.noise_sd, change.noise_seed)

@@ -23,6 +23,9 @@ _POOLINGS = 3
 class ContextDiscriminator(nn.Module):
     """One logit for a whole patch.
 
+    Where three halvings leave a single voxel, of less than 16 along each axis, the last convolution
+    has no norm: one patch alone would have no variance.
+
     Args:
         in_channels: Channels of what is judged.
         size: Voxels of a patch along each axis, 8 or more; 16 as published.
@@ -42,17 +45,19 @@ class ContextDiscriminator(nn.Module):
         self._size = size
         layers: list[nn.Module] = []
         width = in_channels
+        coarsest = math.prod(length // 2**_POOLINGS for length in size)
         for number, filters in enumerate(_FILTERS):
+            normed = number < _POOLINGS or coarsest > 1
             layers += [
-                nn.Conv3d(width, filters, _SIDE, padding=_SIDE // 2, bias=False),
-                nn.BatchNorm3d(filters),
+                nn.Conv3d(width, filters, _SIDE, padding=_SIDE // 2, bias=not normed),
+                *([nn.BatchNorm3d(filters)] if normed else []),
                 nn.ReLU(inplace=True),
             ]
             if number < _POOLINGS:
                 layers.append(nn.MaxPool3d(2))
             width = filters
         layers.append(nn.Flatten())
-        width *= math.prod(length // 2**_POOLINGS for length in size)
+        width *= coarsest
         for units in _UNITS:
             layers += [nn.Linear(width, units), nn.ReLU(inplace=True)]
             width = units

@@ -38,7 +38,7 @@ class Batch:
     and may be of another size.
 
     Attributes:
-        images: (B, inputs, H, W) fp32, 0 to 1.
+        images: (B, inputs, H, W) fp32, 0 to 1; behind the inputs what a stage before made of them.
         targets: (B, outputs, H, W) fp32, 0 to 1.
         mask: (B, 1, H, W) fp32, the weight of each pixel; 0 is ignored.
     """
@@ -81,9 +81,16 @@ class Method(Protocol):
         ...
 
 
-def build_method(recipe: Recipe, device: torch.device) -> Method:
-    """The method of a recipe, with fresh networks on the device."""
+def build_method(recipe: Recipe, device: torch.device, earlier: int = 0) -> Method:
+    """The method of a recipe, with fresh networks on the device.
+
+    Args:
+        recipe: Says which.
+        device: Where to compute.
+        earlier: Further channels of images, as of `build_network`; of methods with stages.
+    """
     name = recipe.method.name
     module = importlib.import_module(f"DeepTranslateLib.engine.methods.{name}")
-    method: Method = getattr(module, _CLASSES[name])(recipe, device)
+    arguments = (recipe, device, earlier) if earlier else (recipe, device)
+    method: Method = getattr(module, _CLASSES[name])(*arguments)
     return method

@@ -13,7 +13,7 @@ class NetworkError(RuntimeError):
     """A network needs what is not installed; the message says what to do."""
 
 
-def build_network(recipe: Recipe) -> nn.Module:
+def build_network(recipe: Recipe, earlier: int = 0) -> nn.Module:
     """The network of a recipe, freshly initialised.
 
     The network takes (B, channels, *S), where S is (H, W) or (D, H, W) and the channels are each
@@ -21,12 +21,16 @@ def build_network(recipe: Recipe) -> nn.Module:
     returns a list of tensors, finest first: the output (B, labels or 1, *S) and, in training with
     deep supervision, those of the coarser levels.
 
+    Args:
+        recipe: Says everything.
+        earlier: Further channels, behind those of the input: what a stage before made of it.
+
     Raises:
         NetworkError: A package that this network needs is not installed.
         RecipeError: The recipe is to be configured from a cohort first.
     """
     recipe.refuse_if_open()
-    network = _named(recipe)
+    network = _named(recipe, earlier)
     if not recipe.network.residual:
         return network
     from DeepTranslateLib.engine.networks.residual import Residual, scale_and_offset
@@ -34,12 +38,12 @@ def build_network(recipe: Recipe) -> nn.Module:
     return Residual(network, recipe.sampling.context, *scale_and_offset(recipe))
 
 
-def _named(recipe: Recipe) -> nn.Module:
+def _named(recipe: Recipe, earlier: int) -> nn.Module:
     # Imported where they are used: MONAI takes seconds to load.
     wanted = recipe.network
     sizes = {
         "dimension": wanted.dimension,
-        "in_channels": recipe.input_channels,
+        "in_channels": recipe.input_channels + earlier,
         "out_channels": recipe.output_channels,
         "channels": wanted.channels,
     }

@@ -34,7 +34,7 @@ class ContextFCN(nn.Module):
     """Convolutions of volumes, padded with zeros so that the size stays.
 
     An output voxel sees 8 voxels to each side. The outer quarter of a patch therefore sees its
-    border, and the loss and the stitching of patches use the `central_half` alone.
+    border, and the loss and the stitching of patches use their central half alone (`centralhalf`).
 
     Args:
         in_channels: Channels of the input.
@@ -71,11 +71,3 @@ class ContextFCN(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """One output (B, out_channels, D, H, W) for images (B, in_channels, D, H, W)."""
         return [self.layers(images)]
-
-
-def central_half(images: Tensor) -> Tensor:
-    """The middle (B, C, D // 2, H // 2, W // 2) of patches (B, C, D, H, W)."""
-    for axis in range(2, images.ndim):
-        length = images.shape[axis]
-        images = images.narrow(axis, length // 4, length // 2)
-    return images
