@@ -188,5 +188,5 @@ def test_the_direction_stays_when_the_library_is_read_again_and_in_the_scene(wid
 
 def test_the_card_tells_of_both_directions(both):
     text = cardText(read_model(both))
-    assert "CT to MR, and back" in text
+    assert "CT (HU) to MR (au), and back" in text
     assert "3 and 3 slices, unpaired, of 4 subjects" in text

@@ -69,6 +69,13 @@ class DirectionChooser:
             self._onChanged()
 
 
+def sideTexts(recipe: Recipe) -> tuple[str, str]:
+    """What a recipe reads and what it makes, as a person calls them."""
+    words = {"source": _("source"), "target": _("target")}
+    source, target = names_of_sides(recipe)
+    return words.get(source, source), words.get(target, target)
+
+
 def directionText(recipe: Recipe, direction: str = FORWARD) -> str:
     """A way as a person calls it, such as "MR to CT".
 
@@ -76,9 +83,7 @@ def directionText(recipe: Recipe, direction: str = FORWARD) -> str:
         recipe: As it was trained.
         direction: Of it.
     """
-    source, target = names_of_sides(recipe)
-    words = {"source": _("source"), "target": _("target")}
-    first, last = words.get(source, source), words.get(target, target)
+    first, last = sideTexts(recipe)
     if direction != FORWARD:
         first, last = last, first
     return _("{first} to {last}").format(first=first, last=last)

@@ -10,9 +10,9 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.model import Model, ModelError
-from DeepTranslateLib.mrml.panels.directionchooser import directionText
+from DeepTranslateLib.mrml.panels.directionchooser import sideTexts
 from DeepTranslateLib.mrml.panels.wrappedlabel import fitWrappedText, setWrappedText
-from DeepTranslateLib.recipe import Label
+from DeepTranslateLib.recipe import Label, Recipe
 from DeepTranslateLib.schema import to_json
 
 _PREVIEW_SIZE = 96
@@ -29,16 +29,15 @@ def cardText(model: Model) -> str:
     recipe, card = model.recipe, model.card
     if recipe.target.kind == "labels":
         makes = _("Makes: {labels}").format(labels=_labelsText(recipe.target.labels))
-    elif recipe.target.modality != "other":
-        makes = _("Makes: {kind}").format(kind=html.escape(_inputText(recipe.target)))
     else:
         units = f" ({html.escape(recipe.target.units)})" if recipe.target.units else ""
         makes = _("Makes: a volume{units}").format(units=units)
-    lines = [f"<b>{html.escape(card.name)}</b>", makes]
     inputs = ", ".join(_inputText(each) for each in recipe.inputs)
-    lines.append(_("From: {inputs}").format(inputs=html.escape(inputs)))
+    lines = [f"<b>{html.escape(card.name)}</b>"]
     if len(model.directions) > 1:
-        lines.append(_("In both directions: {way}, and back").format(way=directionText(recipe)))
+        lines.append(_waysText(recipe))
+    else:
+        lines += [makes, _("From: {inputs}").format(inputs=html.escape(inputs))]
     trained = _trainedText(card.cohort)
     if trained:
         lines.append(_("Trained on: {trained}").format(trained=trained))
@@ -170,6 +169,16 @@ def _labelsText(labels: tuple[Label, ...]) -> str:
 def _inputText(each: Any) -> str:
     modality = each.modality if each.modality != "other" else each.name
     return f"{modality} ({each.units})" if each.units else modality
+
+
+def _waysText(recipe: Recipe) -> str:
+    source, target = (
+        f"{name} ({html.escape(units)})" if units else name
+        for name, units in zip(
+            sideTexts(recipe), (recipe.inputs[0].units, recipe.target.units), strict=True
+        )
+    )
+    return _("Translates: {source} to {target}, and back").format(source=source, target=target)
 
 
 def _trainedText(cohort: dict[str, Any]) -> str:

@@ -109,6 +109,8 @@ def _suggestion(field: dataclasses.Field[Any], kind: Any) -> Any:
         "ignore": 255,
         "patch": [32, 128, 128],
         "level": 0.3,
+        "discriminator_rate": 1e-4,
+        "layers": [0, 2, 3, 4, 8],
     }
     if field.name in usual:
         return usual[field.name]
