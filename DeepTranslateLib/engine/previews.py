@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ class Previews:
         self._device = device
         self._events = events
         self._next = -float("inf")
-        self._chosen: tuple[SliceStack | VolumeStack, int, Image] | None = None
+        self._chosen: tuple[SliceStack | VolumeStack, int, range, Image, Image] | None = None
 
     def __call__(self, networks: Mapping[str, nn.Module], epoch: int, last: bool) -> None:
         """Write a preview, if it is time for one.
@@ -80,7 +81,7 @@ class Previews:
             return
         if self._chosen is None:
             self._chosen = self._choose()
-        stack, index, image = self._chosen
+        stack, index, near, image, around = self._chosen
         if image.is_sheared:  # no file can hold it
             return
         started = time.monotonic()
@@ -88,13 +89,17 @@ class Previews:
             networks[FORWARD], self._recipe, self._device, earlier=self._earlier
         )
         prediction = f"{FOLDER}/epoch_{epoch + 1:04d}.nrrd"
-        output = on_grid_of(image, translator.translate_stack(stack, [index]), self._recipe)
+        seen = near if BACKWARD in networks else range(index, index + 1)
+        slices = translator.translate_stack(stack, seen)
+        place = index - seen.start
+        output = on_grid_of(image, slices[place : place + 1], self._recipe)
         write_image(output, self._folder / prediction)
         files = {"input": f"{FOLDER}/input.nrrd", "prediction": prediction}
         if not self._recipe.is_unpaired:
             files["target"] = f"{FOLDER}/target.nrrd"
         if BACKWARD in networks:
-            files |= self._cycled(networks[BACKWARD], output, epoch)
+            translated = on_grid_of(around, slices, self._recipe)
+            files |= self._cycled(networks[BACKWARD], translated, place, epoch)
         self._drop_old()
         self._events.emit("preview", epoch=epoch, **files)
         now = time.monotonic()
@@ -104,10 +109,12 @@ class Previews:
     def _plane(self) -> str:
         return PLANES[self._recipe.sampling.plane]
 
-    def _choose(self) -> tuple[SliceStack | VolumeStack, int, Image]:
+    def _choose(self) -> tuple[SliceStack | VolumeStack, int, range, Image, Image]:
         """Write input and target; returns a stack, the slice's place in it and it as stored.
 
-        A network that sees slices needs no more of the volume than this one and its neighbours.
+        Between place and slice those of what the way back must see to make the slice again; at the
+        end they as stored. A network that sees slices needs no more of the volume than this one
+        and its neighbours.
         """
         contents = self._validation.contents
         case, stored = self._validation.sources[int(np.argmax(contents))]
@@ -127,8 +134,16 @@ class Previews:
                 target = self._target(case, index).oriented(image.orientation)
                 write_image(target, self._folder / FOLDER / "target.nrrd")
         if isinstance(stack, VolumeStack):
-            return stack, index, image
-        return stack.alone(index), 0, image
+            near = self._near(stack, index)
+            return stack, index, near, image, _slices(whole, near, self._plane)
+        return stack.alone(index), 0, range(1), image, image
+
+    def _near(self, stack: VolumeStack, index: int) -> range:
+        """A patch's depth of slices on both sides of a slice."""
+        assert self._recipe.sampling.patch is not None
+        count = len(stack.slices)
+        reach = math.ceil(self._recipe.sampling.patch[0] * count / stack.depth)
+        return range(max(0, index - reach), min(count, index + reach + 1))
 
     def _target(self, case: Case, index: int) -> Image:
         target = _one_slice(read_target(case, self._recipe), index, self._plane)
@@ -137,10 +152,11 @@ class Previews:
         channels = channels_of_values(target.voxels, self._recipe)
         return target.with_voxels(values_of_channels(channels, self._recipe))
 
-    def _cycled(self, back: nn.Module, translated: Image, epoch: int) -> dict[str, str]:
+    def _cycled(self, back: nn.Module, translated: Image, place: int, epoch: int) -> dict[str, str]:
         """Write what the way back makes of a translated slice; its file, by the event's field."""
         recipe = in_direction(self._recipe, BACKWARD)
-        again = Translator(back, recipe, self._device).translate(translated)
+        whole = Translator(back, recipe, self._device).translate(translated)
+        again = _one_slice(whole, place, self._plane)
         name = f"{FOLDER}/cycled_{epoch + 1:04d}.nrrd"
         write_image(again, self._folder / name)
         return {"cycled": name}
@@ -154,9 +170,14 @@ class Previews:
 
 def _one_slice(image: Image, index: int, plane: str) -> Image:
     """A slice of an image's upright stack, as the image stores it, copied out of it."""
+    return _slices(image, range(index, index + 1), plane)
+
+
+def _slices(image: Image, indices: range, plane: str) -> Image:
     upright = image.oriented(plane)
     columns, rows, _ = upright.shape[::-1]
-    piece = upright.cropped((0, 0, index), (columns, rows, index + 1)).oriented(image.orientation)
+    first, end = indices.start, indices.stop
+    piece = upright.cropped((0, 0, first), (columns, rows, end)).oriented(image.orientation)
     return piece.with_voxels(piece.voxels.copy())
 
 
