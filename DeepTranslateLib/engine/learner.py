@@ -177,7 +177,8 @@ class Learner:
                 output = networks[FORWARD](source)[0].float()
                 cycled = networks[BACKWARD](output)[0].float() if BACKWARD in networks else None
                 batch = Batch(source, other, torch.ones_like(source))
-                total += float(self._method.validation_loss(output, batch)) * pair.weight
+                judged = output if cycled is None else cycled
+                total += float(self._method.validation_loss(judged, batch)) * pair.weight
             metrics.add(source, output, cycled, other)
         return total / sum(pair.weight for pair in pairs), metrics
 

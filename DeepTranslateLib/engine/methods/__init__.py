@@ -69,7 +69,10 @@ class Method(Protocol):
         ...
 
     def validation_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """The loss of the translating network's output (B, outputs, H, W) for a batch."""
+        """The loss of the translating network's output (B, outputs, H, W) for a batch.
+
+        With both directions: of what the way back made of that output.
+        """
         ...
 
     def state(self) -> dict[str, Any]:

@@ -67,9 +67,9 @@ class CUT(Game):
 
 
 def published_layers(recipe: Recipe) -> tuple[int, ...]:
-    """The image, each halving, and the first and middle block: of the paper's network 0, 2, 3, 4, 8.
+    """The image, each halving, and the first and the middle block.
 
-    See `ResNetGenerator.encode` for what the numbers stand for.
+    Of the paper's network these are 0, 2, 3, 4 and 8, as `ResNetGenerator.encode` counts.
     """
     levels = recipe.network.levels
     (blocks,) = recipe.network.blocks or (9,)

@@ -71,9 +71,8 @@ class CycleGAN(Game):
         return Play(losses, rounds)
 
     def validation_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """The loss between images and what comes back of them."""
-        again = self._through(BACK, output)
-        return self._cycle(again, batch.images, torch.ones_like(batch.images))
+        """The loss between images and what came back of them."""
+        return self._cycle(output, batch.images, torch.ones_like(batch.images))
 
     def _through(self, way: str, image: Tensor) -> Tensor:
         return self.networks[way](image)[0].float()
