@@ -126,7 +126,9 @@ def _progress(console: Console, runs: int) -> Iterator[Callable[[dict[str, Any]]
         elif kind == "configured":
             console.say(f"{name}: the recipe was chosen from what this fold learns from")
         elif kind == "epoch":
-            done[key] = (record["epoch"] + 1) / record["epochs"]
+            # Of a recipe with stages a fold is several trainings.
+            before, trainings = record.get("training", 1) - 1, record.get("trainings", 1)
+            done[key] = (before + (record["epoch"] + 1) / record["epochs"]) / trainings
         elif kind == "measured":
             done[key] = 1.0
             console.say(f"{name}: measured {', '.join(record['subjects'])}")

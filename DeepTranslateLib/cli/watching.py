@@ -28,7 +28,7 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
         elif kind == "training_started":
             going_on = f", going on after epoch {record['epoch']}" if record["resumed"] else ""
             console.say(
-                f"Training on {record['slices']} slices, validating on "
+                f"{_stage(record)}Training on {record['slices']} slices, validating on "
                 f"{record['validation_slices']}, on {record['device']}{going_on}."
             )
         elif kind == "step":
@@ -48,6 +48,14 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
 
     with console.progress("Epochs", epochs):
         yield show
+
+
+def _stage(record: dict[str, Any]) -> str:
+    """Which training of a recipe with stages it is, to put before what is said of it."""
+    if "stage" not in record:
+        return ""
+    fold = f", fold {record['fold']} of {record['folds']}" if "fold" in record else ""
+    return f"Stage {record['stage']} of {record['stages']}{fold}: "
 
 
 @contextmanager

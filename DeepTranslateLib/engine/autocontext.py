@@ -52,7 +52,8 @@ class StageEvents(Events):
 
     Args:
         events: Told of all.
-        about: Added to each: `stage` and `stages`, from 1; `fold` and `folds` where it is one's.
+        about: Added to each: `stage` and `stages`, `fold` and `folds` where it is one's, and
+            `training` and `trainings`, which of all it is; all from 1.
     """
 
     def __init__(self, events: Events, **about: int) -> None:
@@ -74,12 +75,14 @@ class EarlierStages:
         training: What the last stage learns from.
         validation: What it is validated on.
         seconds: Spent on them.
+        trainings: How many.
     """
 
     weights: tuple[dict[str, Tensor], ...]
     training: VolumeSet | SliceSet | UnpairedSet
     validation: VolumeSet | SliceSet | UnpairedSet
     seconds: float = 0.0
+    trainings: int = 0
 
 
 class StageTraining:
@@ -110,6 +113,7 @@ class StageTraining:
         self._accepted = accepted
         self._loop = loop
         self._seconds = 0.0
+        self._done = 0
 
     def run(self, training: VolumeSet, validation: VolumeSet) -> EarlierStages:
         """Train them all; where there are none, what is given is what there is.
@@ -124,6 +128,7 @@ class StageTraining:
         """
         stages = range(1, stages_of(self._recipe))
         held_out = folds_of(training, self._recipe) if stages else []
+        self._trainings = trainings_of(self._recipe, len(held_out))
         found: list[dict[str, Tensor]] = []
         for stage in stages:
             made: dict[int, Tensor] = {}
@@ -144,13 +149,14 @@ class StageTraining:
             validation = validation.beside(seen, origins[-1])
             ordered = [made[n] for n in range(len(training.volumes))]
             training = training.beside(ordered, _digest_of(origins))
-        return EarlierStages(tuple(found), training, validation, self._seconds)
+        return EarlierStages(tuple(found), training, validation, self._seconds, self._done)
 
     def _trained(
         self, training: VolumeSet, validation: VolumeSet, about: Mapping[str, int]
     ) -> dict[str, Tensor]:
         """The weights of one training at its best validation."""
         recipe, stage = self._recipe, about["stage"]
+        self._done += 1
         folder = self._folder / stage_folder(stage, about.get("fold"))
         done = folder / _WEIGHTS
         digests = {"training": training.digest, "validation": validation.digest}
@@ -161,7 +167,13 @@ class StageTraining:
             self._accepted()
             self._seconds += state["seconds"]
             return state["weights"]
-        events = StageEvents(self._events, stages=stages_of(recipe), **about)
+        events = StageEvents(
+            self._events,
+            stages=stages_of(recipe),
+            training=self._done,
+            trainings=self._trainings,
+            **about,
+        )
         trainer = Trainer(
             recipe,
             training,
@@ -222,6 +234,11 @@ def folds_of(training: VolumeSet, recipe: Recipe) -> list[tuple[str, ...]]:
     count = min(FOLDS, len({case.subject for case in cases}))
     divided = subject_folds(Cohort(cases, "the training"), count, recipe.training.seed)
     return [fold.held_out for fold in divided]
+
+
+def trainings_of(recipe: Recipe, subjects: int) -> int:
+    """How often a recipe trains a network, with so many subjects to learn from."""
+    return recipe.method.auto_context * (min(FOLDS, subjects) + 1) + 1
 
 
 def stage_folder(stage: int, fold: int | None) -> str:

@@ -16,6 +16,7 @@ import torch
 from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection, split_cohort
 from DeepTranslateLib.cohort.case import DOMAINS, SOURCE, stack_axis
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
+from DeepTranslateLib.engine.autocontext import trainings_of
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.device import choose_device, without_denormals
 from DeepTranslateLib.engine.learner import Learner
@@ -46,10 +47,10 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
         device: "auto", "cpu", "cuda" or "mps".
 
     Returns:
-        `seconds_per_epoch` (steps and validation), `seconds` (all epochs and reading the cohort;
-        patience may end a training sooner), `memory_bytes` and `memory_total_bytes` (of the GPU,
-        or of the machine), `parameters` of the network, `training_slices`, `validation_slices`,
-        `device` and `steps_measured`.
+        `seconds_per_epoch` (steps and validation), `seconds` (all epochs, of all trainings of a
+        recipe with stages, and reading the cohort; patience may end one sooner), `memory_bytes`
+        and `memory_total_bytes` (of the GPU, or of the machine), `parameters` of the network,
+        `training_slices`, `validation_slices`, `device` and `steps_measured`.
 
     Raises:
         CohortError: What was read has faults; the message is their table.
@@ -102,11 +103,14 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
         if recipe.is_unpaired and not recipe.is_volumetric:
             pieces = max(sides[0].slices_of(domain) for domain in DOMAINS)
     epoch = -(-pieces // training.batch_size) * step + validation
+    subjects = {selection.case.subject for selection in split.training}
+    # Those of a fold take as long where patches_per_epoch says how many, and less where not.
+    trainings = trainings_of(recipe, len(subjects))
     # Checked, read, and the validation read and translated once more for the model's card.
     around = sum(side.reading_seconds for side in sides) * 2 + validation
     return {
         "seconds_per_epoch": epoch,
-        "seconds": epoch * training.epochs + around,
+        "seconds": epoch * training.epochs * trainings + around,
         "memory_bytes": int(used),
         "memory_total_bytes": memory["total"],
         "parameters": sum(p.numel() for p in learner.translator.parameters()),

@@ -206,7 +206,10 @@ def _train(
             learnt_from, validated_on
         )
     if before.weights:
-        events = StageEvents(events, stage=stages_of(recipe), stages=stages_of(recipe))
+        stages, trainings = stages_of(recipe), before.trainings + 1
+        events = StageEvents(
+            events, stage=stages, stages=stages, training=trainings, trainings=trainings
+        )
     networks = stage_networks(before.weights, recipe, device)
     trainer = Trainer(
         recipe,

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Cohort, CohortError
 from DeepTranslateLib.engine import autocontext
-from DeepTranslateLib.engine.autocontext import StageTraining, folds_of, stage_folder
+from DeepTranslateLib.engine.autocontext import (
+    StageTraining,
+    folds_of,
+    stage_folder,
+    trainings_of,
+)
 from DeepTranslateLib.engine.checkpoint import load_state
 from DeepTranslateLib.engine.export import export_model
 from DeepTranslateLib.engine.memory import MemoryLimitError
@@ -143,9 +148,10 @@ def test_further_stages_see_predictions_by_networks_that_have_not_learnt_from_th
                 if fold is not None:
                     other = predicted(of_folder(tmp_path, 1, None), recipe, image)
                     assert not torch.equal(made, other)
-    # A patch has both channels, cut at the same place and moved alike; changes of values are not
-    # those of what was made.
     assert {event["stage"] for event in events if event["event"] == "epoch"} == {1, 2, 3}
+    counted = [(e["training"], e["trainings"]) for e in events if e["event"] == "training_started"]
+    assert counted == [(n, 7) for n in range(1, 8)]
+    assert trainings_of(recipe, 4) == 7
     order = [
         (event["stage"], event.get("fold"))
         for event in events

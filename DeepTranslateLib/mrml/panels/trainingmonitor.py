@@ -19,7 +19,7 @@ from DeepTranslateLib.mrml.panels.trainingcurves import (
     metricTitle,
     shownMetrics,
 )
-from DeepTranslateLib.mrml.panels.trainingtexts import configuredText, exportingText
+from DeepTranslateLib.mrml.panels.trainingtexts import configuredText, exportingText, stageText
 from DeepTranslateLib.mrml.plots import Curves
 from DeepTranslateLib.mrml.trainingpreview import TrainingPreview
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
@@ -146,6 +146,9 @@ class TrainingMonitor:
         elif kind == "warning":
             subject = event.get("subject", "")
             self._note(f"{subject}: {event['message']}" if subject else event["message"])
+        elif kind == "training_started":
+            # Of a recipe with stages, another network; its curves begin anew.
+            self._history = [row for row in self._history if row["epoch"] < event["epoch"]]
         elif kind in ("step", "epoch"):
             self._advance(event)
         elif kind == "preview":
@@ -199,11 +202,13 @@ class TrainingMonitor:
             text = _("Epoch {epoch} of {epochs}, step {step} of {steps}").format(
                 epoch=event["epoch"] + 1, epochs=epochs, step=event["step"], steps=event["steps"]
             )
-        self._setBar(done, epochs)
-        pace = self._pace.observe("training", done, epochs)
+        before, trainings = event.get("training", 1) - 1, event.get("trainings", 1)
+        done, total = before * epochs + done, trainings * epochs
+        self._setBar(done, total)
+        pace = self._pace.observe("training", done, total)
         if pace is not None:
             text += _(", about {duration} left").format(duration=durationText(pace[1]))
-        self.status.text = text
+        self.status.text = stageText(event) + text
 
     def _setBar(self, done: float, total: float) -> None:
         self.bar.setRange(0, 1000)

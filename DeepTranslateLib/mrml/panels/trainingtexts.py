@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +88,13 @@ def exportingText(event: dict[str, Any]) -> str:
     """Return what an event of the export of nodes says."""
     subject = event["subject"]
     return _("Reading {subject}").format(subject=subject) if subject else _("Starting")
+
+
+def stageText(event: Mapping[str, Any]) -> str:
+    """Return which training of a recipe with stages an event is of, to put before the rest."""
+    if "stage" not in event:
+        return ""
+    text = _("Stage {stage} of {stages}").format(stage=event["stage"], stages=event["stages"])
+    if "fold" in event:
+        text += _(", fold {fold} of {folds}").format(fold=event["fold"], folds=event["folds"])
+    return f"{text}: "
