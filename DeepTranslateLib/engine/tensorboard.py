@@ -93,6 +93,8 @@ class TensorBoardLog:
             "learning rate": learning_rate(self._recipe, epoch),
             **{f"dice/{name}": value for name, value in record["validation_dice"].items()},
             **{f"validation/{name}": value for name, value in record["validation_metrics"].items()},
+            # Of methods that learn from several; their sum is the loss above.
+            **{f"losses/{name}": value for name, value in record.get("losses", {}).items()},
         }
         for name, value in scalars.items():
             if value is not None:
@@ -100,10 +102,11 @@ class TensorBoardLog:
         writer.flush()
 
     def _write_preview(self, writer: SummaryWriter, record: dict[str, Any]) -> None:
-        image, target, prediction = (
-            self._slice(record[part]) for part in ("input", "target", "prediction")
+        image, prediction = (self._slice(record[part]) for part in ("input", "prediction"))
+        target, cycled = (
+            self._slice(record[part]) if part in record else None for part in ("target", "cycled")
         )
-        picture = preview_picture(image, target, prediction, self._recipe)
+        picture = preview_picture(image, target, prediction, self._recipe, cycled)
         writer.add_image("preview", picture, record["epoch"] + 1, dataformats="HWC")
         writer.flush()
 
@@ -114,26 +117,32 @@ class TensorBoardLog:
 
 def preview_picture(
     image: npt.NDArray[np.float64],
-    target: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64] | None,
     prediction: npt.NDArray[np.float64],
     recipe: Recipe,
+    cycled: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Input, target and prediction side by side.
+    """What there is of input, target, prediction and what that was translated back to, in a row.
 
     Args:
         image: (rows, columns), in the input's units.
-        target: Of the same shape: label values, or values in the target's units.
-        prediction: Likewise; it is shown as bright as the target.
+        target: Of the same shape: label values, or values in the target's units. None where it is
+            not known.
+        prediction: Likewise; it is shown as bright as the target, where that is known.
         recipe: Says what they are, and the labels' colours.
+        cycled: Of the same shape, in the input's units; it is shown as bright as the input.
 
     Returns:
-        (rows, 3 * columns, 3) RGB.
+        (rows, columns of all, 3) RGB.
     """
     grey = _grey(image, image)
+    made = [each for each in (target, prediction) if each is not None]
     if recipe.target.kind == "labels":
-        parts = [grey, *(_coloured(grey, labels, recipe) for labels in (target, prediction))]
+        parts = [grey, *(_coloured(grey, labels, recipe) for labels in made)]
     else:
-        parts = [grey, _grey(target, target), _grey(prediction, target)]
+        parts = [grey, *(_grey(values, made[0]) for values in made)]
+    if cycled is not None:
+        parts.append(_grey(cycled, image))
     return np.concatenate(parts, axis=1).round().astype(np.uint8)
 
 

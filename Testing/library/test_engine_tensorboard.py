@@ -16,11 +16,12 @@ from PIL import Image as Picture
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from DeepTranslateLib.cli import main
+from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.tensorboard import MissingPackageError, TensorBoardLog, preview_picture
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.image.files import write_image
+from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.jobs import Stopped, read_events
 from DeepTranslateLib.recipe import Recipe, write_recipe
 from DeepTranslateLib.runfolder import read_run
@@ -66,6 +67,7 @@ def assert_curves_are_the_history(folder: Path) -> None:
             "loss/validation": row["validation_loss"],
             **{f"dice/{name}": value for name, value in row["validation_dice"].items()},
             **{f"validation/{name}": value for name, value in row["validation_metrics"].items()},
+            **{f"losses/{name}": value for name, value in row.get("losses", {}).items()},
         }
         for name, value in values.items():
             if value is not None:
@@ -97,6 +99,33 @@ def test_pictures_are_of_the_previews_epochs_and_show_them(run: Path) -> None:
     assert (grey == grey[..., :1]).all()
     labelled = (grey != target).any(axis=-1)
     assert 20 < labelled.sum() < 80
+
+
+def test_without_pairs_there_are_all_losses_and_pictures_of_the_way_back(tmp_path: Path) -> None:
+    recipe = volume_recipe(
+        network={"name": "resnet", "levels": 2, "channels": 2, "blocks": [1]},
+        method={"name": "cyclegan", "loss": "mae"},
+        adversarial={"discriminator_channels": 2, "discriminator_layers": 1},
+        training={"epochs": 2, "monitor": "last"},
+    )
+    cases = tuple(
+        Case(f"{domain} {n}", Image(blobs(n)[0], lps_affine()), None, domain=domain)
+        for domain in ("source", "target")
+        for n in range(2)
+    )
+    train(recipe, Cohort(cases, "blobs"), tmp_path, "cpu", tensorboard=True)
+    assert_curves_are_the_history(tmp_path)
+    log = logged(tmp_path)
+    assert {"losses/cycle there", "losses/discriminator_accuracy"} <= set(log.Tags()["scalars"])
+    (*_, picture) = log.Images("preview")
+    shown = np.asarray(Picture.open(io.BytesIO(picture.encoded_image_string)))
+    assert shown.shape == (16, 48, 3)
+    (*_, event) = [e for e in read_events(tmp_path / "events.jsonl") if e["event"] == "preview"]
+    image, cycled = (read_image(tmp_path / event[part]).voxels[0] for part in ("input", "cycled"))
+    # As bright as the input is, whose darkest and brightest are black and white.
+    low, high = np.percentile(image, (0.5, 99.5))
+    expected = 255 * ((cycled - low) / (high - low)).clip(0, 1)
+    np.testing.assert_allclose(shown[:, 32:, 0], expected, atol=1)
 
 
 def test_a_training_that_was_killed_and_goes_on_has_each_epoch_once(tmp_path: Path) -> None:
