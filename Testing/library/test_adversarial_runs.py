@@ -65,7 +65,7 @@ def test_a_model_file_translates_both_ways_in_the_units_of_each(name: str, tmp_p
     for way, (read, made) in seen.items():
         network = build_network(recipe).eval()
         network.load_state_dict(ways(model)[way])
-        given = torch.from_numpy(shown.voxels)[None].add(1000).div(read + 1000).clamp(0, 1)
+        given = torch.tensor(shown.voxels)[None].add(1000).div(read + 1000).clamp(0, 1)
         with torch.inference_mode():
             wanted = network(given)[0][0] * (made + 1000) - 1000
         found = Translator.from_model(model, CPU, direction=way).translate(shown)
