@@ -12,9 +12,20 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.cohort import CohortError
 from DeepTranslateLib.cohort.case import DOMAINS, PARTS, SOURCE, slices_to_text
 from DeepTranslateLib.mrml.pairs import problemOf, subjectOf
+from DeepTranslateLib.mrml.panels.casecolumns import (
+    KIND,
+    MASK,
+    SLICES,
+    SUBJECT,
+    TARGET,
+    USE,
+    VOLUME,
+    columnTips,
+    columnTitles,
+    targetTexts,
+)
 from DeepTranslateLib.mrml.panels.caserow import Row
 
-_SUBJECT, _VOLUME, _TARGET, _SLICES, _USE, _MASK, _KIND = range(7)
 _LABEL_TYPES = ["vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"]
 _VOLUME_TYPES = ["vtkMRMLScalarVolumeNode"]
 # Colour images are no choice, but one that is shown can say why.
@@ -47,45 +58,19 @@ class CaseTable:
         self.table = qt.QTableWidget()
         self.table.objectName = "caseTable"
         self.table.setColumnCount(7)
-        self.table.setHorizontalHeaderLabels(
-            [_("Subject"), _("Volume"), _("Labels"), _("Slices"), _("Use"), _("Mask"), _("Kind")]
-        )
+        self.table.setHorizontalHeaderLabels(columnTitles())
         header = self.table.horizontalHeader()
         header.minimumSectionSize = 30
-        for column in (_VOLUME, _TARGET, _MASK):
+        for column in (VOLUME, TARGET, MASK):
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
-        for column, width in ((_SUBJECT, 72), (_SLICES, 58), (_USE, 78), (_KIND, 100)):
+        for column, width in ((SUBJECT, 72), (SLICES, 58), (USE, 78), (KIND, 100)):
             self.table.setColumnWidth(column, width)
-        header.moveSection(_KIND, _TARGET)
+        header.moveSection(KIND, TARGET)
         self.table.verticalHeader().visible = False
         self.table.setSelectionBehavior(qt.QTableWidget.SelectRows)
         self.table.setEditTriggers(qt.QTableWidget.AllEditTriggers)
         self.table.wordWrap = False
-        for column, tip in (
-            (_SUBJECT, _("Who it is. Give all images of one person the same name.")),
-            (_VOLUME, _("The image to learn from.")),
-            (
-                _KIND,
-                _(
-                    "Source: what the model reads. Target: what it makes. The images need not "
-                    "belong together."
-                ),
-            ),
-            (
-                _MASK,
-                _(
-                    "What counts: only voxels in a segment of it, or where it is not 0, teach and "
-                    "are measured. None: all."
-                ),
-            ),
-            (
-                _USE,
-                _(
-                    "auto: people are divided for you into those that train and those that "
-                    "validate. test: never seen while training."
-                ),
-            ),
-        ):
+        for column, tip in columnTips().items():
             self.table.horizontalHeaderItem(column).setToolTip(tip)
         self.table.connect("cellChanged(int,int)", self._edited)
         parentLayout.addWidget(self.table)
@@ -101,8 +86,8 @@ class CaseTable:
             kinds: What source and target are called, for images that are not paired; else empty.
         """
         self._kinds = tuple(kinds)
-        self.table.setColumnHidden(_KIND, not kinds)
-        self.table.setColumnHidden(_TARGET, bool(kinds))
+        self.table.setColumnHidden(KIND, not kinds)
+        self.table.setColumnHidden(TARGET, bool(kinds))
         for row in self.rows:
             self._fillKinds(row)
         self._describeTargets()
@@ -120,7 +105,7 @@ class CaseTable:
 
     def showMasks(self, shown: bool) -> None:
         """Show or hide the column of masks."""
-        self.table.setColumnHidden(_MASK, not shown)
+        self.table.setColumnHidden(MASK, not shown)
 
     @property
     def hasMasks(self) -> bool:
@@ -128,29 +113,11 @@ class CaseTable:
         return any(row.maskNode is not None for row in self.rows)
 
     def _describeTargets(self) -> None:
-        if self._forLabels and not self._kinds:
-            title = _("Labels")
-            tip = _(
-                "What the model shall make of it. A slice counts as labelled when anything in "
-                "it is marked; all that is not marked in it is taught as background."
-            )
-            slices = _(
-                "Labelled slices, found from the segmentation, counted from 0. Change them as "
-                "3;9;17-20; an emptied cell goes back to those found."
-            )
-        else:
-            title = _("Target")
-            tip = _("The volume that the model shall make of it, on the same grid.")
-            if not self._needTargets:
-                title = _("Target (if other)")
-                tip = _(
-                    "Nothing: the volume is clean, and the noise that training adds to it is what "
-                    "the model learns to take away. Or the clean image of the same grid."
-                )
-            slices = _("Slices to learn from, counted from 0, as 3;9;17-20. Empty: all.")
-        for column, text in ((_TARGET, tip), (_SLICES, slices)):
+        forLabels = self._forLabels and not self._kinds
+        title, tip, slices = targetTexts(forLabels, self._needTargets)
+        for column, text in ((TARGET, tip), (SLICES, slices)):
             self.table.horizontalHeaderItem(column).setToolTip(text)
-        self.table.horizontalHeaderItem(_TARGET).setText(title)
+        self.table.horizontalHeaderItem(TARGET).setText(title)
 
     def add(
         self,
@@ -182,14 +149,14 @@ class CaseTable:
         self._fillKinds(row)
         row.kindCombo.currentIndex = DOMAINS.index(domain or SOURCE)
         for column, widget in (
-            (_VOLUME, row.volumeSelector),
-            (_TARGET, row.targetSelector),
-            (_USE, row.useCombo),
-            (_MASK, row.maskSelector),
-            (_KIND, row.kindCombo),
+            (VOLUME, row.volumeSelector),
+            (TARGET, row.targetSelector),
+            (USE, row.useCombo),
+            (MASK, row.maskSelector),
+            (KIND, row.kindCombo),
         ):
             self.table.setCellWidget(index, column, widget)
-        for column in (_SUBJECT, _SLICES):
+        for column in (SUBJECT, SLICES):
             self.table.setItem(index, column, qt.QTableWidgetItem(""))
         self.rows.append(row)
         self._filling = False
@@ -228,16 +195,16 @@ class CaseTable:
         index = self.rows.index(row)
         self._filling = True
         self._nameSubject(row)
-        self.table.item(index, _SUBJECT).setText(row.subject)
+        self.table.item(index, SUBJECT).setText(row.subject)
         problem = self.nodeProblem(row, not self._kinds)
-        _mark(self.table.item(index, _SUBJECT), problem, row.subject)
+        _mark(self.table.item(index, SUBJECT), problem, row.subject)
         for selector, node in (
             (row.volumeSelector, row.volumeNode),
             (row.targetSelector, row.targetNode),
             (row.maskSelector, row.maskNode),
         ):
             selector.toolTip = node.GetName() if node is not None else ""
-        item = self.table.item(index, _SLICES)
+        item = self.table.item(index, SLICES)
         text = row.slices or (slices_to_text(row.found) if row.found else "")
         item.setText(text)
         problem = self.problem(row)
@@ -264,11 +231,11 @@ class CaseTable:
         return next(filter(None, map(problemOf, nodes)), "")
 
     def _edited(self, index: int, column: int) -> None:
-        if self._filling or column not in (_SUBJECT, _SLICES) or index >= len(self.rows):
+        if self._filling or column not in (SUBJECT, SLICES) or index >= len(self.rows):
             return
         row = self.rows[index]
         text = self.table.item(index, column).text().strip()
-        if column == _SUBJECT:
+        if column == SUBJECT:
             row.subject, row.namedByUser = text, bool(text)
         else:
             same = row.found is not None and text == slices_to_text(row.found)

@@ -10,7 +10,6 @@ import qt
 from slicer.i18n import tr as _
 
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.case import DOMAINS, PARTS
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.mrml.cohortcache import stateOf
 from DeepTranslateLib.mrml.cohorts import foundSlices
@@ -25,6 +24,7 @@ from DeepTranslateLib.mrml.pairs import (
 from DeepTranslateLib.mrml.panels.caserow import Row
 from DeepTranslateLib.mrml.panels.casetable import CaseTable
 from DeepTranslateLib.mrml.panels.cohortfiles import CohortFiles
+from DeepTranslateLib.mrml.panels.cohortstate import restoreRows, saveRows
 from DeepTranslateLib.mrml.panels.cohorttexts import (
     forLabels,
     kindNames,
@@ -38,8 +38,6 @@ from DeepTranslateLib.mrml.segmentlabels import matchSegments
 from DeepTranslateLib.recipe import Recipe
 
 _SCENE, _FILES = 0, 1
-# References of the parameter node, each followed by the number of its row.
-_ROLES = ("caseVolume", "caseTarget", "caseMask")
 
 
 class CohortBuilder:
@@ -193,26 +191,10 @@ class CohortBuilder:
 
     def save(self, parameterNode: Any) -> str:
         """Return the builder's state as JSON; nodes become references of the parameter node."""
-        for role in _rolesOf(parameterNode):
-            parameterNode.RemoveNodeReferenceIDs(role)
-        rows = []
-        for number, row in enumerate(self.cases.rows):
-            nodes = (row.volumeNode, row.targetNode, row.maskNode)
-            for role, node in zip(_ROLES, nodes, strict=True):
-                if node is not None:
-                    parameterNode.SetNodeReferenceID(f"{role}{number}", node.GetID())
-            rows.append(
-                {
-                    "subject": row.subject if row.namedByUser else "",
-                    "slices": row.slices,
-                    "split": row.split,
-                    "kind": row.domain,
-                }
-            )
         state = {
             "source": self.tabs.currentIndex,
             "path": self.files.path,
-            "rows": rows,
+            "rows": saveRows(self.cases.rows, parameterNode),
             "segments": self.segments.chosen,
         }
         return json.dumps(state)
@@ -222,21 +204,7 @@ class CohortBuilder:
         state = json.loads(text) if text else {}
         self._restoring = True
         try:
-            self.cases.clear()
-            for number, row in enumerate(state.get("rows", [])):
-                split, kind = row.get("split"), row.get("kind")
-                volume, target, mask = (
-                    parameterNode.GetNodeReference(f"{role}{number}") for role in _ROLES
-                )
-                self.cases.add(
-                    volume,
-                    target,
-                    str(row.get("subject", "")),
-                    str(row.get("slices", "")),
-                    split if split in PARTS else None,
-                    mask,
-                    kind if kind in DOMAINS else None,
-                )
+            restoreRows(self.cases, state.get("rows", []), parameterNode)
             self.masksBox.checked = self.cases.hasMasks
             self.segments.chosen = dict(state.get("segments", {}))
             self.files.setPath(str(state.get("path", "")))
@@ -323,12 +291,6 @@ def _expected(recipe: Recipe) -> tuple[Any, ...]:
     """All that rows depend on."""
     kinds = recipe.is_unpaired, recipe.is_denoising
     return recipe.target, recipe.inputs, recipe.sampling.plane, *kinds
-
-
-def _rolesOf(parameterNode: Any) -> list[str]:
-    count = parameterNode.GetNumberOfNodeReferenceRoles()
-    roles = [parameterNode.GetNthNodeReferenceRole(number) for number in range(count)]
-    return [role for role in roles if role.startswith(_ROLES)]
 
 
 def _button(row: Any, text: str, name: str) -> Any:
