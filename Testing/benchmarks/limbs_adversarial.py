@@ -71,15 +71,38 @@ _SHARED: dict[str, Any] = {
         "elastic_probability": 0,
         "noise_probability": 0,
     },
-    "training": {"batch_size": 1, "monitor": "last", "validation_fraction": 0.1, "ema": 0.99},
+    "training": {"batch_size": 2, "monitor": "last", "validation_fraction": 0.1, "ema": 0.99},
 }
+_GAN = {"learning_rate": 0.0006}
 #: What each method changes about `_SHARED` and, in slices, about its recipe of `unpaired`.
 METHODS: dict[str, dict[str, Any]] = {
-    "L1": {"training": {"epochs": 8}},
-    "pix2pix": {"training": {"epochs": 8}},
-    "cyclegan": {"training": {"epochs": 6}},
-    "cyclegan, structure": {"training": {"epochs": 6}},
-    "cut": {"training": {"epochs": 6}},
+    "L1": {"training": {"epochs": 16}},
+    "pix2pix": {"training": {"epochs": 16}},
+    # As `t1-to-t2-context-gan`, but smaller, and of one stage.
+    "context gan": {
+        "sampling": {
+            "patch": [32, 32, 32],
+            "patches_per_epoch": 120,
+            "foreground_share": 0.9,
+            "overlap": 0,
+        },
+        "network": {"name": "context_fcn", "dimension": 3, "channels": 8, "norm": "batch"},
+        "method": {
+            "name": "context_gan",
+            "loss": [{"name": "mse"}, {"name": "gradient_difference"}],
+        },
+        "adversarial": {
+            "objective": "bce",
+            "weight": 0.001,
+            "discriminator_rate": 0.0001,
+            "pool": 0,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 0.003, "schedule": "cosine"},
+        "training": {"epochs": 6, "batch_size": 4},
+    },
+    "cyclegan": {"optimizer": _GAN, "training": {"epochs": 10}},
+    "cyclegan, structure": {"optimizer": _GAN, "training": {"epochs": 10}},
+    "cut": {"optimizer": _GAN, "training": {"epochs": 10}},
 }
 
 
