@@ -750,9 +750,10 @@ def test_models_are_listed_with_what_is_wrong_with_them(place, monkeypatch, capf
     (place / "cut.dtmodel").write_bytes(b"PK")
     assert run("models", ".") == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0].split() == ["file", "made", "model"]
+    assert lines[0].split() == ["file", "made", "model", "translates"]
     assert "not usable" in lines[1]
-    assert lines[2].split() == ["labels.dtmodel", "2026-01-01", "tiny"]
+    assert lines[2].split()[:3] == ["labels.dtmodel", "2026-01-01", "tiny"]
+    assert lines[2].endswith("CT (HU) to labels")
     monkeypatch.setenv("DEEPTRANSLATE_MODELS", str(place / "library"))
     code, events = run_json(capfd, "models")
     assert (code, events[-1]["models"]) == (0, [])
