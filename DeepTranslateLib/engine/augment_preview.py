@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from DeepTranslateLib.cohort.case import stack_axis
+from DeepTranslateLib.engine.augmentedslices import augmented_slices
 from DeepTranslateLib.engine.dataset import LabelledSlice
 from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.labelvalues import values_of_channels
-from DeepTranslateLib.engine.learner import augmented_slices
 from DeepTranslateLib.engine.patch_preview import shown_patch
 from DeepTranslateLib.engine.preprocessing import slice_stack
 from DeepTranslateLib.engine.sampling import random_state

@@ -252,16 +252,21 @@ def collate(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
     Returns:
         Images (B, C, *S) and targets (B, *S), (B, 1, *S) or (B, 2, *S), as in `LabelledSlice`.
     """
-    sizes = [piece.image.shape[1:] for piece in pieces]
+    axes = pieces[0].image.ndim - 1
+    images = together([piece.image for piece in pieces], axes)
+    return images, together([piece.target for piece in pieces], axes)
+
+
+def together(tensors: Sequence[Tensor], axes: int) -> Tensor:
+    """Tensors (..., *S) whose last axes differ in one batch, each in the first corner, else 0."""
+    sizes = [tensor.shape[-axes:] for tensor in tensors]
     size = [max(lengths) for lengths in zip(*sizes, strict=True)]
-    images = torch.zeros(len(pieces), pieces[0].image.shape[0], *size)
-    channels = pieces[0].target.shape[: -len(size)]
-    targets = torch.zeros(len(pieces), *channels, *size, dtype=pieces[0].target.dtype)
-    for place, piece in enumerate(pieces):
+    first = tensors[0]
+    batch = torch.zeros(len(tensors), *first.shape[:-axes], *size, dtype=first.dtype)
+    for place, tensor in enumerate(tensors):
         corner: tuple[Any, ...] = (..., *(slice(length) for length in sizes[place]))
-        images[place][corner] = piece.image
-        targets[place][corner] = piece.target
-    return images, targets
+        batch[place][corner] = tensor
+    return batch
 
 
 def as_batch(images: Tensor, targets: Tensor, recipe: Recipe) -> Batch:

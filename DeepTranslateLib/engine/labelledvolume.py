@@ -88,17 +88,8 @@ class LabelledVolume:
         Returns:
             Image (C, *size) fp32 and target, (*size) uint8 or (2, *size) fp32, as in the class.
         """
-        inner, outer = [], []
-        for first, length, whole in zip(start, size, self.size, strict=True):
-            low, high = np.clip([first, first + length], 0, whole)
-            inner.append(slice(low, high))
-            outer.append(slice(low - first, high - first))
-        here: tuple[Any, ...] = (..., *inner)
-        there: tuple[Any, ...] = (..., *outer)
-        parts = [self.image] if self.earlier is None else [self.image, self.earlier]
-        image = torch.zeros(len(parts), *size)
-        for channel, part in zip(image, parts, strict=True):
-            channel[there] = part[0][here]
+        here, there = self._inside(start, size)
+        image = self.cut_image(start, size)
         if self.target.dtype == torch.uint8:
             target = torch.full(tuple(size), IGNORE, dtype=torch.uint8)
             target[there] = self.target[here]
@@ -108,12 +99,32 @@ class LabelledVolume:
         target[: len(self.target)][there] = self.target[here]
         return image, target
 
+    def cut_image(self, start: Sequence[int], size: Sequence[int]) -> Tensor:
+        """The image alone of a box, as of `cut`."""
+        here, there = self._inside(start, size)
+        parts = [self.image] if self.earlier is None else [self.image, self.earlier]
+        image = torch.zeros(len(parts), *size)
+        for channel, part in zip(image, parts, strict=True):
+            channel[there] = part[0][here]
+        return image
+
     def content(self, place: int) -> float:
         """How much there is to see in a slice, as of `LabelledSlice`."""
         if self.target.dtype != torch.uint8:
             return float(self.target[0, place].std(correction=0))
         channels = self.target[place]
         return float(torch.count_nonzero((channels > 0) & (channels != IGNORE)))
+
+    def _inside(
+        self, start: Sequence[int], size: Sequence[int]
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What of a box lies in the volume: where there, and where in the box."""
+        inner, outer = [], []
+        for first, length, whole in zip(start, size, self.size, strict=True):
+            low, high = np.clip([first, first + length], 0, whole)
+            inner.append(slice(low, high))
+            outer.append(slice(low - first, high - first))
+        return (..., *inner), (..., *outer)
 
     def _channels(self, place: int) -> np.ndarray:
         """Of a slice (H, W): 0 none, 255 ignored, else a label, or 1 for what is not air."""

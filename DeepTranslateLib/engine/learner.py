@@ -12,15 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from DeepTranslateLib.engine.augmentation import apply_changes, sample_change
+from DeepTranslateLib.engine.augmentedslices import augmented_images, augmented_slices
 from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, as_batch, collate
 from DeepTranslateLib.engine.device import autocast, full_precision
 from DeepTranslateLib.engine.directions import joined, of_direction
 from DeepTranslateLib.engine.freezing import freeze
 from DeepTranslateLib.engine.methods import Batch, build_method
-from DeepTranslateLib.engine.noisy_inputs import noisy_images
 from DeepTranslateLib.engine.optimizers import learning_rate
-from DeepTranslateLib.engine.patches import PatchDraw, augmented_patches
+from DeepTranslateLib.engine.patches import (
+    PatchDraw,
+    augmented_patch_images,
+    augmented_patches,
+)
 from DeepTranslateLib.engine.unpairedset import Pair, ValidationPair
 from DeepTranslateLib.engine.unpairedvalidation import UnpairedValidation
 from DeepTranslateLib.engine.validationmetrics import ValidationMetrics
@@ -126,14 +129,17 @@ class Learner:
         """
         # Dropout and the like draw from torch's own generator.
         torch.manual_seed(int(random.integers(2**62)))
-        augment: Any = augmented_patches if self._recipe.is_volumetric else augmented_slices
+        in_3d = self._recipe.is_volumetric
+        augment: Any
         if self._recipe.is_unpaired:
+            augment = augmented_patch_images if in_3d else augmented_images
             sources = [each.source for each in slices if isinstance(each, Pair)]
             others = [each.target for each in slices if isinstance(each, Pair)]
-            images, _ = augment(sources, self._recipe, random, self._device)
-            targets, _ = augment(others, self._backward, random, self._device)
+            images = augment(sources, self._recipe, random, self._device)
+            targets = augment(others, self._backward, random, self._device)
             batch = Batch(images, targets, torch.ones_like(images))
         else:
+            augment = augmented_patches if in_3d else augmented_slices
             images, targets = augment(slices, self._recipe, random, self._device)
             batch = as_batch(images, targets, self._recipe)
         found = self._method.training_step(batch, self._update)
@@ -249,34 +255,3 @@ def _copy_whole_numbers(source: nn.Module, average: nn.Module) -> None:
     for mine, theirs in zip(average.buffers(), source.buffers(), strict=True):
         if not mine.is_floating_point():
             mine.copy_(theirs)
-
-
-def augmented_slices(
-    slices: Sequence[LabelledSlice],
-    recipe: Recipe,
-    random: np.random.Generator,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Slices of one batch, each changed at random, on a square as long as the longest side.
-
-    Args:
-        slices: At least one.
-        recipe: Says what may be changed, how far, and which noise is added.
-        random: Where the changes are drawn from, slice by slice.
-        device: Where to compute.
-
-    Returns:
-        Images (B, C, S, S) fp32 and targets (B, S, S) uint8 or (B, 1, S, S) fp32.
-    """
-    changes = [sample_change(recipe.augmentation, piece.full_size, random) for piece in slices]
-    images, targets = collate(slices)
-    # A square, so that a turned body stays in view.
-    side = max(max(piece.size) for piece in slices)
-    images, targets = apply_changes(
-        images.to(device, non_blocking=True),
-        targets.to(device, non_blocking=True),
-        [piece.size for piece in slices],
-        changes,
-        (side, side),
-    )
-    return noisy_images(images, recipe, random), targets

@@ -11,10 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DeepTranslateLib.engine.augmentation import PatchShape, apply_changes, sample_patch_change
+from DeepTranslateLib.engine.augmentation import (
+    Change,
+    PatchShape,
+    apply_changes,
+    apply_to_images,
+    sample_patch_change,
+)
 from DeepTranslateLib.engine.augmentation.volumetric import reach
 from DeepTranslateLib.engine.centralhalf import Core
-from DeepTranslateLib.engine.dataset import collate
+from DeepTranslateLib.engine.dataset import collate, together
 from DeepTranslateLib.engine.labelledvolume import LabelledVolume, Place, last_start
 from DeepTranslateLib.engine.labelvalues import IGNORE
 from DeepTranslateLib.engine.noisy_inputs import noisy_images
@@ -144,19 +150,11 @@ def augmented_patches(
         Images (B, C, *patch) fp32 and targets (B, *patch) uint8 or (B, 2, *patch) fp32; what
         the stage before made of the images is moved with them, and not changed otherwise.
     """
-    size, core = recipe.sampling.patch, Core.of(recipe)
-    assert size is not None
+    assert recipe.sampling.patch is not None
     changes, boxes = [], []
     for draw in draws:
-        volume, start = draw.volume, _around(draw.start(core.size, random), core)
-        shape = PatchShape(size, volume.full_size, volume.spacing)
-        change = sample_patch_change(recipe.augmentation, shape, random)
-        far = reach(change.homography, change.elastic, size)
-        margins = _margins(start, size, volume.size, far)
-        image, target = volume.cut(
-            [first - margin for first, margin in zip(start, margins, strict=True)],
-            [length + 2 * margin for length, margin in zip(size, margins, strict=True)],
-        )
+        change, start, read = _drawn(draw, recipe, random)
+        image, target = draw.volume.cut(start, read)
         if target.dtype == torch.uint8:
             # What is ignored is 0 from here on, as is all that lies outside.
             target = target + 1
@@ -168,12 +166,51 @@ def augmented_patches(
         targets.to(device, non_blocking=True),
         [box.image.shape[1:] for box in boxes],
         changes,
-        size,
+        recipe.sampling.patch,
         recipe.input_channels,
     )
     if targets.dtype == torch.uint8:
         targets = targets - 1
     return noisy_images(images, recipe, random), targets
+
+
+def augmented_patch_images(
+    draws: Sequence[PatchDraw],
+    recipe: Recipe,
+    random: np.random.Generator,
+    device: torch.device,
+) -> Tensor:
+    """The images that `augmented_patches` gives, by a recipe without pairs, which adds no noise."""
+    assert recipe.sampling.patch is not None
+    drawn = [_drawn(draw, recipe, random) for draw in draws]
+    boxes = [
+        draw.volume.cut_image(start, read)
+        for draw, (_, start, read) in zip(draws, drawn, strict=True)
+    ]
+    return apply_to_images(
+        together(boxes, 3).to(device, non_blocking=True),
+        [box.shape[1:] for box in boxes],
+        [change for change, _, _ in drawn],
+        recipe.sampling.patch,
+    )
+
+
+def _drawn(
+    draw: PatchDraw, recipe: Recipe, random: np.random.Generator
+) -> tuple[Change, list[int], list[int]]:
+    """The change of a patch, and where begins and how large is what of the volume it reads."""
+    size, core = recipe.sampling.patch, Core.of(recipe)
+    assert size is not None
+    volume, start = draw.volume, _around(draw.start(core.size, random), core)
+    shape = PatchShape(size, volume.full_size, volume.spacing)
+    change = sample_patch_change(recipe.augmentation, shape, random)
+    far = reach(change.homography, change.elastic, size)
+    margins = _margins(start, size, volume.size, far)
+    return (
+        change,
+        [first - margin for first, margin in zip(start, margins, strict=True)],
+        [length + 2 * margin for length, margin in zip(size, margins, strict=True)],
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from engine_samples import STILL, blobs, labels_recipe, lps_affine, stored_as, volume_recipe
 
 from DeepTranslateLib.cohort import Case, Selection
-from DeepTranslateLib.engine import learner
+from DeepTranslateLib.engine import augmentedslices
 from DeepTranslateLib.engine.augment_preview import augmented
 from DeepTranslateLib.engine.augmentation import apply_changes
 from DeepTranslateLib.engine.dataset import SliceSet
@@ -68,7 +68,7 @@ def test_the_changes_are_those_of_the_first_steps_of_a_training(
         return trained[-1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(learner, "apply_changes", watched)
+        patched.setattr(augmentedslices, "apply_changes", watched)
         sets = [
             SliceSet([Selection(Case("s", image, labels), (0,))], recipe, tmp_path / name)
             for name in "ab"

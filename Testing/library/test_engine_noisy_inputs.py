@@ -12,9 +12,10 @@ from engine_samples import STILL, lps_affine, volume_recipe
 from DeepTranslateLib.cohort import Case, Cohort, Selection, cohort_from_lists, read_cohort
 from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.engine.augment_preview import augmented
+from DeepTranslateLib.engine.augmentedslices import augmented_slices
 from DeepTranslateLib.engine.dataset import SliceSet
 from DeepTranslateLib.engine.estimate import estimate
-from DeepTranslateLib.engine.learner import Learner, augmented_slices
+from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.noise import NoiseError
 from DeepTranslateLib.engine.noisy_inputs import noisy_images, noisy_selections
 from DeepTranslateLib.engine.run import train

@@ -16,7 +16,7 @@ from engine_samples import STILL, blobs, labels_recipe, lps_affine, volume_recip
 from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Selection
-from DeepTranslateLib.engine import learner
+from DeepTranslateLib.engine import augmentedslices
 from DeepTranslateLib.engine.augmentation import Change, apply_changes
 from DeepTranslateLib.engine.checkpoint import CheckpointError
 from DeepTranslateLib.engine.dataset import SliceSet
@@ -552,7 +552,7 @@ def test_every_slice_of_every_step_and_epoch_is_changed_in_another_way(
         seen.extend(arguments[3])
         return apply_changes(*arguments)
 
-    monkeypatch.setattr(learner, "apply_changes", watched)
+    monkeypatch.setattr(augmentedslices, "apply_changes", watched)
     Run(RECIPES["volume"], tmp_path).to_the_end()
     assert len(seen) == 12
     assert len({change.homography.tobytes() for change in seen}) == 12

@@ -19,12 +19,12 @@ from DeepTranslateLib.cohort import Case, Cohort, CohortError, cohort_from_lists
 from DeepTranslateLib.cohort.check import check_cohort
 from DeepTranslateLib.cohort.folds import labelled_slices, with_fewer_slices
 from DeepTranslateLib.cohort.split import Selection, split_cohort
+from DeepTranslateLib.engine.augmentedslices import augmented_slices
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.dataset import SliceSet, as_batch, collate
 from DeepTranslateLib.engine.heldout import compared_slices
 from DeepTranslateLib.engine.labelvalues import IGNORE
-from DeepTranslateLib.engine.learner import augmented_slices
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.sampling import random_state
 from DeepTranslateLib.engine.training import TrainingError

@@ -13,9 +13,12 @@ from adversarial_samples import image, recipe_of
 from engine_samples import lps_affine
 
 from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.engine.augmentedslices import augmented_images, augmented_slices
+from DeepTranslateLib.engine.patches import augmented_patch_images, augmented_patches
 from DeepTranslateLib.engine.unpairedset import UnpairedSet, training_set
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.recipe import BACKWARD, Recipe, in_direction
+from DeepTranslateLib.recipe import BACKWARD, Recipe, in_direction, recipe_from_json
+from DeepTranslateLib.schema import to_json
 
 
 def constant(values: list[float], side: int = 8) -> Image:
@@ -204,6 +207,38 @@ def test_patches_of_both_kinds_are_drawn_for_an_epoch(tmp_path: Path) -> None:
     assert piece.image.shape == piece.target.shape == (1, 8, 8, 8)
     more = training_set(given, volumetric(patches_per_epoch=20), tmp_path)
     assert len(more.epoch(0)) == 20
+
+
+@pytest.mark.parametrize("in_3d", [False, True])
+def test_images_alone_are_changed_as_beside_their_targets(tmp_path: Path, in_3d: bool) -> None:
+    augmentation = {"elastic_probability": 1.0, "noise_probability": 1.0, "translation": 5}
+    recipe = volumetric() if in_3d else recipe_of("cyclegan")
+    content = {**to_json(recipe), "augmentation": augmentation}
+    recipe = recipe_from_json(content)
+    # Of two sizes, so that one is padded.
+    cases = [
+        Case(
+            f"{domain}{n}",
+            image(n, slices=30 if in_3d else 2, side=40 + 8 * n),
+            None,
+            domain=domain,
+        )
+        for domain in ("source", "target")
+        for n in range(2)
+    ]
+    unpaired = UnpairedSet([Selection(case, None) for case in cases], recipe, tmp_path)
+    drawn = [pair.source for pair in unpaired.epoch(0)][:4]
+    beside, alone = (np.random.default_rng(5) for _ in range(2))
+    cpu = torch.device("cpu")
+    if in_3d:
+        wanted, _ = augmented_patches(drawn, recipe, beside, cpu)
+        found = augmented_patch_images(drawn, recipe, alone, cpu)
+    else:
+        wanted, _ = augmented_slices(drawn, recipe, beside, cpu)
+        found = augmented_images(drawn, recipe, alone, cpu)
+    assert found.std() > 0.01
+    assert torch.equal(found, wanted)
+    assert beside.random() == alone.random()
 
 
 def test_only_unpaired_recipes_have_such_sets(tmp_path: Path) -> None:

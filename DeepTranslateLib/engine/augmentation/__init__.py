@@ -13,6 +13,7 @@ columns) and (C, slices, rows, columns) alike.
 from DeepTranslateLib.engine.augmentation.change import (
     Change,
     apply_changes,
+    apply_to_images,
     sample_change,
     sample_patch_change,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Change",
     "PatchShape",
     "apply_changes",
+    "apply_to_images",
     "perspective",
     "sample_change",
     "sample_patch_change",

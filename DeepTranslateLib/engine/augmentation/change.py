@@ -130,22 +130,46 @@ def apply_changes(
     Returns:
         Images (B, C, *canvas) fp32 and targets (B, *canvas) uint8 or (B, 1 or 2, *canvas) fp32.
     """
-    grid = spatial.sampling_grid(
+    grid = _grid(images, sizes, changes, canvas)
+    changed = _changed(images, grid, changes, seen)
+    if targets.dtype == torch.uint8:
+        channels = targets[:, None].to(images.dtype)
+        nearest = F.grid_sample(channels, grid, mode="nearest", align_corners=False)
+        return changed, nearest[:, 0].to(torch.uint8)
+    return changed, F.grid_sample(targets, grid, mode="bilinear", align_corners=False)
+
+
+def apply_to_images(
+    images: Tensor,
+    sizes: Sequence[Sequence[float]],
+    changes: Sequence[Change],
+    canvas: Sequence[int],
+) -> Tensor:
+    """The images that `apply_changes` gives, of pieces that have no targets to be moved along."""
+    return _changed(images, _grid(images, sizes, changes, canvas), changes)
+
+
+def _grid(
+    images: Tensor,
+    sizes: Sequence[Sequence[float]],
+    changes: Sequence[Change],
+    canvas: Sequence[int],
+) -> Tensor:
+    return spatial.sampling_grid(
         images,
         [[length / 2 for length in size] for size in sizes],
         [change.homography for change in changes],
         [change.elastic for change in changes],
         canvas,
     )
+
+
+def _changed(
+    images: Tensor, grid: Tensor, changes: Sequence[Change], seen: int | None = None
+) -> Tensor:
     warped = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
-    if targets.dtype == torch.uint8:
-        channels = targets[:, None].to(images.dtype)
-        nearest = F.grid_sample(channels, grid, mode="nearest", align_corners=False)
-        warped_targets = nearest[:, 0].to(torch.uint8)
-    else:
-        warped_targets = F.grid_sample(targets, grid, mode="bilinear", align_corners=False)
     for image, change in zip(warped[:, :seen], changes, strict=True):
         for effect in change.effects:
             image.copy_(effect(image))
         noises.add_pixel_noise(image, change.noise_fraction, change.noise_sd, change.noise_seed)
-    return warped, warped_targets
+    return warped
