@@ -9,6 +9,7 @@ from DeepTranslateLib.recipe.intensities import check_standardisation
 from DeepTranslateLib.recipe.learning import (
     LABEL_LOSSES,
     LABEL_MONITORS,
+    LAST,
     PAIRED,
     VOLUME_LOSSES,
     VOLUME_MONITORS,
@@ -40,10 +41,10 @@ def check_losses(method: Method, kind: str, path: str) -> None:
 
 
 def check_monitor(training: Training, method: Method, kind: str, path: str) -> None:
-    """Refuse to compare epochs by what this kind of target, or learning, does not have."""
-    possible = LABEL_MONITORS if kind == "labels" else VOLUME_MONITORS
-    if training.monitor == "histogram_distance" and method.name in PAIRED:
-        raise RecipeError(path, "pairs tell more than their histograms; use mae or another.")
+    """Refuse to compare epochs of pairs by what this kind of target does not have."""
+    if method.name not in PAIRED:
+        return
+    possible = (*(LABEL_MONITORS if kind == "labels" else VOLUME_MONITORS), LAST)
     if training.monitor not in possible:
         raise RecipeError(
             path,

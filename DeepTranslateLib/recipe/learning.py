@@ -34,8 +34,10 @@ VOLUME_LOSSES = (
 
 # What epochs can be compared by.
 LAST = "last"
-LABEL_MONITORS = ("loss", LAST, "dice", "sensitivity", "specificity", "fractional_area_difference")
-VOLUME_MONITORS = ("loss", LAST, "mae", "rmse", "psnr", "ssim", "ms_ssim", "histogram_distance")
+LABEL_MONITORS = ("loss", "dice", "sensitivity", "specificity", "fractional_area_difference")
+VOLUME_MONITORS = ("loss", "mae", "rmse", "psnr", "ssim", "ms_ssim")
+# Without pairs.
+UNPAIRED_MONITORS = (LAST, "histogram_distance")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Training:
     )
     monitor: str = limits(
         "loss",
-        choices=(*LABEL_MONITORS, *VOLUME_MONITORS[2:]),
+        choices=(*LABEL_MONITORS, *VOLUME_MONITORS[1:], *UNPAIRED_MONITORS),
         help="What tells the best epoch; last: none does. From mae on for volumes.",
     )
     ema: float | None = limits(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.recipe.adversarial import Adversarial, Contrast, Structure
 from DeepTranslateLib.recipe.error import RecipeError
-from DeepTranslateLib.recipe.learning import LAST, METHODS, Method
+from DeepTranslateLib.recipe.learning import METHODS, UNPAIRED_MONITORS, Method
 
 if TYPE_CHECKING:
     from DeepTranslateLib.recipe.whole import Recipe
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 UNPAIRED = ("cyclegan", "unit", "cut")
 TWO_WAYS = ("cyclegan", "unit")
 # What epochs can be compared by without pairs.
-UNPAIRED_MONITORS = (LAST, "histogram_distance")
 
 _DISCRIMINATOR = (
     "discriminator_channels",

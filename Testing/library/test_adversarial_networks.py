@@ -35,6 +35,7 @@ def recipe_of(name: str, patch: Sequence[int] = (16, 16, 16), **network: Any) ->
         parts["sampling"] = {"patch": list(patch)}
     if name == "unit":
         parts.update(method={"name": "unit", "loss": "mae"}, training=LAST)
+        parts["adversarial"] = {"discriminator_layers": 1}
     return volume_recipe(**parts)
 
 

@@ -14,10 +14,11 @@ from DeepTranslateLib.recipe.learning import (
     LABEL_MONITORS,
     LAST,
     METHODS,
+    UNPAIRED_MONITORS,
     VOLUME_LOSSES,
     VOLUME_MONITORS,
 )
-from DeepTranslateLib.recipe.methods import UNPAIRED, UNPAIRED_MONITORS, is_read
+from DeepTranslateLib.recipe.methods import UNPAIRED, is_read
 from DeepTranslateLib.recipe.network import WITH_BLOCKS, WITH_ENCODER
 
 Content = dict[str, Any]
@@ -138,10 +139,9 @@ def possibleChoices(content: Content) -> dict[Place, Sequence[str]]:
     kinds = ["none", "pixel-subset", "gaussian", "ring"]
     kinds.insert(3, "poisson" if _readsHounsfield(content) else "rician")
     method = content["method"]["name"]
-    monitors: Sequence[str] = LABEL_MONITORS
-    if not labels:
-        paired = [name for name in VOLUME_MONITORS if name != "histogram_distance"]
-        monitors = UNPAIRED_MONITORS if method in UNPAIRED else paired
+    monitors: Sequence[str] = (*(LABEL_MONITORS if labels else VOLUME_MONITORS), LAST)
+    if method in UNPAIRED:
+        monitors = UNPAIRED_MONITORS
     if content["training"]["patience"] is not None:
         monitors = [name for name in monitors if name != LAST]
     losses: Sequence[str] = LABEL_LOSSES if labels else VOLUME_LOSSES
