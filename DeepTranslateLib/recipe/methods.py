@@ -33,6 +33,12 @@ _GAME = (
     "pool",
 )
 _FEATURES = ("perceptual_weight", "features", "features_sha256", "features_level")
+# Fields of `structure` that a term reads, by the weight of that term.
+_OF_TERM = {
+    "air_weight": ("air_threshold",),
+    "perceptual_weight": _FEATURES[1:],
+    "shape_weight": ("segmentor", "segmentor_sha256"),
+}
 # Fields of these parts that a method reads; the others must be left as they are.
 _READ: dict[str, dict[str, tuple[str, ...]]] = {
     "supervised": {"method": ("loss", "coarse_targets")},
@@ -51,7 +57,11 @@ _READ: dict[str, dict[str, tuple[str, ...]]] = {
         "adversarial": (*_GAME, *_DISCRIMINATOR, "identity_weight"),
         "contrast": tuple(field.name for field in dataclasses.fields(Contrast)),
     },
-    "context_gan": {"method": ("loss", "auto_context"), "adversarial": _GAME},
+    "context_gan": {
+        "method": ("loss", "auto_context"),
+        # Its discriminator has batch norm, with which there is no gradient penalty.
+        "adversarial": tuple(field for field in _GAME if field != "gradient_penalty"),
+    },
 }
 _PARTS: dict[str, type[Any]] = {
     "method": Method,
@@ -129,6 +139,7 @@ def check_method(recipe: Recipe, path: str) -> None:
     if recipe.noise.is_added:
         raise RecipeError(f"{path}.noise.kind", f"'{name}' takes images as they are; use 'none'.")
     _check_objective(recipe, path)
+    _check_terms(recipe, path)
     _check_patch(recipe, path)
     if recipe.structure.latent_weight and network != "resnet":
         raise RecipeError(
@@ -141,6 +152,13 @@ def check_method(recipe: Recipe, path: str) -> None:
 
 def _check_objective(recipe: Recipe, path: str) -> None:
     settings = recipe.adversarial
+    if settings.objective != "wgan_gp" and (
+        settings.gradient_penalty != Adversarial().gradient_penalty
+    ):
+        raise RecipeError(
+            f"{path}.adversarial.gradient_penalty",
+            f"'{settings.objective}' has none; leave it out, or use the objective wgan_gp.",
+        )
     if settings.label_jitter and settings.objective not in ("lsgan", "bce"):
         raise RecipeError(
             f"{path}.adversarial.label_jitter",
@@ -154,13 +172,25 @@ def _check_objective(recipe: Recipe, path: str) -> None:
             "the gradient penalty is of each image by itself, which batch norm mixes; use another "
             "norm in the discriminator, or another objective.",
         )
-
     if settings.mispair_weight and recipe.training.batch_size == 1:
         raise RecipeError(
             f"{path}.adversarial.mispair_weight",
             "in a batch of 1 there is no other case's input; use 0, or training.batch_size of 2 or "
             "more.",
         )
+
+
+def _check_terms(recipe: Recipe, path: str) -> None:
+    """Refuse what a term of `structure` would read that is left out."""
+    settings, untouched = recipe.structure, Structure()
+    for weight, fields in _OF_TERM.items():
+        for field in fields:
+            if getattr(settings, weight) or getattr(settings, field) == getattr(untouched, field):
+                continue
+            raise RecipeError(
+                f"{path}.structure.{field}",
+                f"nothing reads it, since {weight} is 0; leave it out, or give {weight}.",
+            )
 
 
 def _check_layers(recipe: Recipe, path: str) -> None:

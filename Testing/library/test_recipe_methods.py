@@ -53,9 +53,16 @@ OTHER: dict[str, dict[str, Any]] = {
 # What has to be said beside some of them.
 BESIDE: dict[str, dict[str, Any]] = {
     "perceptual_weight": {"features": "features.dtmodel", "features_sha256": HASH},
-    "features": {"features_sha256": HASH},
+    "features": {"features_sha256": HASH, "perceptual_weight": 1},
+    **{
+        field: {"perceptual_weight": 1, "features": "features.dtmodel", "features_sha256": HASH}
+        for field in ("features_sha256", "features_level")
+    },
     "shape_weight": {"segmentor": "segmentor.dtmodel", "segmentor_sha256": HASH},
-    "segmentor": {"segmentor_sha256": HASH},
+    "segmentor": {"segmentor_sha256": HASH, "shape_weight": 1},
+    "segmentor_sha256": {"segmentor": "segmentor.dtmodel", "shape_weight": 1},
+    "air_threshold": {"air_weight": 1},
+    "gradient_penalty": {"objective": "wgan_gp"},
 }
 # The papers' parts: what each method has of its own.
 READ_BY = {
@@ -68,6 +75,7 @@ READ_BY = {
     **{key: {"cyclegan"} for key in ("air_threshold", "segmentor", "segmentor_sha256")},
     "perceptual_weight": {"pix2pix", "cyclegan"},
     **{key: {"pix2pix", "cyclegan"} for key in ("features", "features_sha256", "features_level")},
+    "gradient_penalty": {"pix2pix", "cyclegan", "unit", "cut"},
     **{key: {"cut"} for key in ("patches", "temperature", "layers")},
     **{
         key: {"pix2pix", "cyclegan", "unit", "cut"}
@@ -127,7 +135,7 @@ def test_a_method_takes_what_it_reads_and_refuses_each_other_field_by_name(metho
         for name, value in fields.items():
             readers = READ_BY.get(name, {"cut"} if part == "contrast" else set(GANS))
             assert is_read(method, part, name) == (method in readers), name
-            given = {part: {name: value, **BESIDE.get(name, {})}}
+            given = {part: {**BESIDE.get(name, {}), name: value}}
             if method in readers:
                 found = getattr(getattr(recipe_of(method, **given), part), name)
                 assert found == (tuple(value) if isinstance(value, list) else value)
@@ -237,6 +245,30 @@ def test_what_a_method_cannot_learn_is_refused_with_its_place(
     method: str, parts: dict[str, Any], path: str
 ) -> None:
     assert refused(method, **parts).path == f"$.{path}"
+
+
+@pytest.mark.parametrize(
+    ("field", "weight"),
+    [
+        ("features", "perceptual_weight"),
+        ("features_level", "perceptual_weight"),
+        ("segmentor", "shape_weight"),
+        ("air_threshold", "air_weight"),
+    ],
+)
+def test_what_only_a_term_reads_is_refused_without_the_term(field: str, weight: str) -> None:
+    named = {f"{field}_sha256": HASH} if field in ("features", "segmentor") else {}
+    error = refused("cyclegan", structure={field: OTHER["structure"][field], **named})
+    assert error.path == f"$.structure.{field}"
+    assert weight in str(error)
+
+
+@pytest.mark.parametrize("objective", ["lsgan", "bce", "hinge"])
+def test_a_gradient_penalty_is_of_wasserstein_alone(objective: str) -> None:
+    error = refused("cyclegan", adversarial={"objective": objective, "gradient_penalty": 3})
+    assert error.path == "$.adversarial.gradient_penalty"
+    assert objective in str(error)
+    assert "wgan_gp" in str(error)
 
 
 @pytest.mark.parametrize("method", GANS[:4])
