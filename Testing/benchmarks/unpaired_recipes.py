@@ -48,14 +48,14 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "pix2pix": {
         "network": _UNET,
-        "method": {"name": "pix2pix", "loss": [{"name": "mae", "weight": 100}]},
+        "method": {"name": "pix2pix", "loss": [{"name": "mae", "weight": 20}]},
         "optimizer": {**_GAN, "learning_rate": 0.001},
-        "adversarial": {**_CRITIC, "discriminator_rate": 0.0002},
+        "adversarial": {**_CRITIC, "discriminator_rate": 0.001},
     },
     "cyclegan": _CYCLE,
     "cyclegan, structure": {
         **_CYCLE,
-        "structure": {"gradient_weight": 1.0, "latent_weight": 1.0},
+        "structure": {"latent_weight": 1.0},
     },
     "unit": {
         "network": {"name": "unit", "levels": 3, "channels": 16, "norm": "instance"},
