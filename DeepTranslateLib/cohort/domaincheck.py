@@ -17,6 +17,8 @@ def check_domains(cohort: Cohort, recipe: Recipe) -> Iterator[Fault]:
         return
     if recipe.is_volumetric:
         yield from _whole_volumes(cohort)
+    else:
+        yield from _masks(cohort)
     without = [case for case in cohort.cases if case.domain is None]
     yield from _missing(without, cohort)
     learnt = {case.domain for case in cohort.learning}
@@ -67,6 +69,20 @@ def _whole_volumes(cohort: Cohort) -> Iterator[Fault]:
                 f"{case.name} has {names}, and patches are learnt from all of the volume.",
                 "Crop the volume if a part of it must not teach.",
             )
+
+
+def _masks(cohort: Cohort) -> Iterator[Fault]:
+    masked = [case for case in cohort.learning if case.mask is not None]
+    for subject, what in _said_once(masked, cohort, "have masks", "has a mask"):
+        yield Fault(
+            subject,
+            "mask_chooses_slices",
+            "warning",
+            f"{what}, and of a slice without a pair all is learnt; only slices where a mask is 0 "
+            "everywhere are left out.",
+            "Nothing, if that is meant; else use preprocessing.mask or body_crop, or images in "
+            "which air is in the place of what must not teach.",
+        )
 
 
 def _said_once(

@@ -14,6 +14,7 @@ from DeepTranslateLib.cli.failures import BAD_INPUT
 from DeepTranslateLib.cohort import Case, Cohort, cohort_from_lists, read_cohort, split_cohort
 from DeepTranslateLib.cohort.case import DOMAINS, CohortError
 from DeepTranslateLib.cohort.check import check_cohort
+from DeepTranslateLib.cohort.fault import WHOLE_COHORT
 from DeepTranslateLib.cohort.folds import subject_folds, with_fewer_slices
 from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.engine import estimate, foldrun
@@ -505,7 +506,13 @@ def test_slices_and_masks_of_volumes_that_teach_whole_are_a_warning():
         ("whole_volume_teaches", "warning", "a"),
         ("whole_volume_teaches", "warning", "b"),
     }
-    assert faults_of(cases) == set()
+    assert faults_of(cases) == {
+        ("mask_chooses_slices", "warning", "a"),
+        ("mask_chooses_slices", "warning", "b"),
+    }
+    both = [Case("a", source.image, None, mask=everywhere, domain="source"), cases[1]]
+    assert faults_of(both) == {("mask_chooses_slices", "warning", WHOLE_COHORT)}
+    assert faults_of([source, target]) == set()
 
 
 def test_masks_and_slices_are_checked_in_both_domains():
@@ -515,7 +522,11 @@ def test_masks_and_slices_are_checked_in_both_domains():
         Case("a", source.image, None, mask=nowhere, domain="source"),
         Case("b", target.image, None, slices=(3, 6), domain="target"),
     ]
-    assert faults_of(cases) == {("empty_mask", "error", "a"), ("slices_outside", "error", "b")}
+    assert faults_of(cases) == {
+        ("empty_mask", "error", "a"),
+        ("mask_chooses_slices", "warning", "a"),
+        ("slices_outside", "error", "b"),
+    }
 
 
 # --- what else reads cohorts
