@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, native_silence
 from DeepTranslateLib.cli.failures import DONE, CommandError
+from DeepTranslateLib.recipe import BACKWARD, DIRECTIONS, FORWARD
 
 if TYPE_CHECKING:
     from DeepTranslateLib.engine.metrics.extractors import Extractor
@@ -73,6 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--recipe", metavar="NAME_OR_FILE", help="says units, scale, range and plane of the target"
     )
     parser.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        default=FORWARD,
+        help="of the recipe: with the second, predictions and references are of its source "
+        "domain; default: source-to-target",
+    )
+    parser.add_argument(
         "--range",
         type=float,
         nargs=2,
@@ -88,10 +96,12 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
     """Measure the files of the command line."""
     from DeepTranslateLib.engine.intensities import prepared_target
     from DeepTranslateLib.engine.unpairedevaluation import evaluate_unpaired
-    from DeepTranslateLib.recipe import read_recipe
+    from DeepTranslateLib.recipe import in_direction, read_recipe
     from DeepTranslateLib.schema import to_json
 
     recipe = None if options.recipe is None else read_recipe(options.recipe)
+    if recipe is None and options.direction == BACKWARD:
+        raise CommandError("--direction is of a recipe. Give --recipe, or leave it out.")
     if recipe is not None:
         recipe.refuse_if_open()
         if recipe.target.kind != "volume":
@@ -99,6 +109,7 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
                 f"The recipe '{recipe.name}' makes labels, and this command measures volumes. "
                 "Give another, or leave it out."
             )
+        recipe = in_direction(recipe, options.direction)
     value_range = _range(options, recipe)
     plane = options.plane or ("axial" if recipe is None else recipe.sampling.plane)
     extractor = _extractor(options)
@@ -126,6 +137,7 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
         {
             **{name.replace("-", "_"): _texts(options, name) for name, _ in _FILES},
             "plane": plane,
+            "direction": options.direction,
             "units": units,
             **to_json(found),
         }

@@ -309,6 +309,23 @@ def test_references_come_to_the_scale_that_translations_of_the_recipe_are_on(
         assert result["distribution"]["wasserstein"] == pytest.approx(0, abs=1e-5)
 
 
+def test_translations_back_are_of_the_kind_that_the_recipe_reads(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = {"units": "", "modality": "MR", "standardisation": "percentiles", "range": [-0.3, 1.2]}
+    recipe = volume_recipe(target=target, preprocessing={"window": [-900, 700]})
+    write_recipe(recipe, place / "recipe.json")
+    given = (*PREDICTIONS, *DOMAIN, "--recipe", "recipe.json", "--json")
+    assert command(*given, "--direction", "target-to-source") == 0
+    (result,) = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    wanted = evaluate_unpaired(TRANSLATED, REFERENCES, value_range=(-900, 700))
+    assert wanted.distribution is not None
+    assert (result["direction"], result["units"]) == ("target-to-source", "HU")
+    assert (result["distribution"]["lowest"], result["distribution"]["highest"]) == (-900, 700)
+    assert result["distribution"]["wasserstein"] == wanted.distribution.wasserstein
+    assert result["distribution"]["kid"]["value"] == wanted.distribution.kid.value
+
+
 def test_people_read_tables(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = model_file(place / "labels.dtmodel", labels_recipe())
     assert command(*PREDICTIONS, *DOMAIN, *INPUTS, "--cycled", "mr0.nrrd", "mr1.nrrd",
@@ -334,6 +351,7 @@ def test_people_read_tables(place: Path, capfd: pytest.CaptureFixture[str]) -> N
         ((*DOMAIN, "--features-level", 1), "Give a model"),
         ((*DOMAIN, "--features", "ct0.nrrd"), "ct0.nrrd"),
         ((*DOMAIN, "--recipe", "ct-body-composition"), "makes labels"),
+        ((*DOMAIN, "--direction", "target-to-source"), "Give --recipe"),
         ((*DOMAIN, "--input", "mr0.nrrd"), "2 predictions and 1 inputs"),
         (("--reference", "nowhere.nrrd"), "nowhere.nrrd"),
     ],
