@@ -17,6 +17,7 @@ from DeepTranslateLib.engine.centralhalf import central_half
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.networks.context_fcn import ContextFCN
 from DeepTranslateLib.engine.networks.residual import Residual
+from DeepTranslateLib.engine.networks.residualblock import Bounded
 from DeepTranslateLib.engine.networks.resnet import ResNetGenerator
 from DeepTranslateLib.engine.networks.unit import UnitTranslator, build_pair
 from DeepTranslateLib.recipe import Recipe, RecipeError
@@ -356,3 +357,13 @@ def test_a_context_fcn_learns_a_difference_where_the_recipe_says_so() -> None:
         nn.init.zeros_(parameter)
     image = torch.rand(1, 1, 6, 7, 8)
     assert torch.equal(network(image)[0], image)
+
+
+def test_the_last_layer_keeps_what_half_precision_would_round_away() -> None:
+    values = torch.linspace(-3, 3, 400).bfloat16()
+    images = Bounded()(values)
+    assert images.dtype == torch.float32
+    exact = (values.double().tanh() + 1) / 2
+    assert float((images - exact).abs().max()) < 1e-6
+    # Of bf16 itself neighbours in the brighter half are 1/256 apart.
+    assert float((exact.bfloat16() - exact).abs().max()) > 1e-3

@@ -66,7 +66,9 @@ def contrastive_loss(
     sizes = [features.shape[2:] for features in output_features]
     places = [sampled_places(size, patches) for size in sizes]
     queries = projection([at(f, where) for f, where in zip(output_features, places, strict=True)])
-    keys = projection([at(f, where) for f, where in zip(input_features, places, strict=True)])
+    # Not before the queries: weights that autocast casts without a gradient would stay without.
+    with torch.no_grad():
+        keys = projection([at(f, where) for f, where in zip(input_features, places, strict=True)])
     terms = [patch_nce(q, k, temperature) for q, k in zip(queries, keys, strict=True)]
     return torch.stack(terms).mean()
 

@@ -57,10 +57,14 @@ class CUT(Game):
         return self._held(output, batch.images)
 
     def _held(self, output: Tensor, image: Tensor) -> Tensor:
+        made = self._network.encode(output, self._layers)
+        # No gradient flows to what is compared with, so that its features need not be kept.
+        with torch.no_grad():
+            wanted = self._network.encode(image, self._layers)
         return contrastive_loss(
             self._projection,
-            self._network.encode(output, self._layers),
-            self._network.encode(image, self._layers),
+            made,
+            wanted,
             self._contrast.patches,
             self._contrast.temperature,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from DeepTranslateLib.engine.networks.unet import CONVOLUTION, norm_layers
@@ -38,11 +39,15 @@ class ResidualBlock(nn.Module):
 
 
 class Bounded(nn.Module):
-    """(tanh + 1) / 2: the published last layer, for images in 0..1 instead of -1..1."""
+    """(tanh + 1) / 2: the published last layer, for images in 0..1 instead of -1..1.
+
+    In full precision, also under autocast: of bf16, half of the range has steps of 1/256.
+    """
 
     def forward(self, values: Tensor) -> Tensor:
         """Values between 0 and 1."""
-        return (values.tanh() + 1) / 2
+        precise = values.to(torch.promote_types(values.dtype, torch.float32))
+        return (precise.tanh() + 1) / 2
 
 
 def mirrored_convolution(
