@@ -50,7 +50,6 @@ from Testing.benchmarks.records import (
     read_records,
 )
 from Testing.benchmarks.sample import machine
-from Testing.benchmarks.unpaired_recipes import METHODS as SLICE_METHODS
 from Testing.benchmarks.unpaired_recipes import digest
 
 NAME = "limbs_adversarial"
@@ -73,11 +72,32 @@ _SHARED: dict[str, Any] = {
     },
     "training": {"batch_size": 2, "monitor": "last", "validation_fraction": 0.1, "ema": 0.99},
 }
-_GAN = {"learning_rate": 0.0006}
-#: What each method changes about `_SHARED` and, in slices, about its recipe of `unpaired`.
+_UNET = {"name": "unet", "levels": 4, "channels": 12, "norm": "instance"}
+_RESNET = {"name": "resnet", "levels": 3, "channels": 16, "norm": "instance", "blocks": [4]}
+_GAN = {"name": "adam", "learning_rate": 0.0006, "beta1": 0.5, "schedule": "linear"}
+_CRITIC = {"objective": "lsgan", "discriminator_channels": 16, "discriminator_layers": 2}
+_CYCLE = {
+    "network": _RESNET,
+    "method": {"name": "cyclegan", "loss": [{"name": "mae", "weight": 10}]},
+    "adversarial": _CRITIC,
+    "optimizer": _GAN,
+    "training": {"epochs": 10},
+}
+#: What each method changes about `_SHARED`: networks of a size, and lengths, that fit two cores.
 METHODS: dict[str, dict[str, Any]] = {
-    "L1": {"training": {"epochs": 16}},
-    "pix2pix": {"training": {"epochs": 16}},
+    "L1": {
+        "network": _UNET,
+        "method": {"name": "supervised", "loss": "mae"},
+        "optimizer": {"name": "adam", "learning_rate": 0.001, "schedule": "linear"},
+        "training": {"epochs": 16},
+    },
+    "pix2pix": {
+        "network": _UNET,
+        "method": {"name": "pix2pix", "loss": [{"name": "mae", "weight": 100}]},
+        "adversarial": {**_CRITIC, "discriminator_rate": 0.0002},
+        "optimizer": {**_GAN, "learning_rate": 0.001},
+        "training": {"epochs": 16},
+    },
     # As `t1-to-t2-context-gan`, but smaller, and of one stage.
     "context gan": {
         "sampling": {
@@ -100,9 +120,16 @@ METHODS: dict[str, dict[str, Any]] = {
         "optimizer": {"name": "adam", "learning_rate": 0.003, "schedule": "cosine"},
         "training": {"epochs": 6, "batch_size": 4},
     },
-    "cyclegan": {"optimizer": _GAN, "training": {"epochs": 10}},
-    "cyclegan, structure": {"optimizer": _GAN, "training": {"epochs": 10}},
-    "cut": {"optimizer": _GAN, "training": {"epochs": 10}},
+    "cyclegan": _CYCLE,
+    "cyclegan, structure": {**_CYCLE, "structure": {"gradient_weight": 1.0, "latent_weight": 1.0}},
+    "cut": {
+        "network": _RESNET,
+        "method": {"name": "cut"},
+        "adversarial": {**_CRITIC, "identity_weight": 1.0},
+        "contrast": {"patches": 128},
+        "optimizer": _GAN,
+        "training": {"epochs": 10},
+    },
 }
 
 
@@ -138,9 +165,8 @@ def recipe_of(method: str, *, seed: int = 0, epochs: int | None = None) -> Recip
         RecipeError: The recipe is not possible.
     """
     content = copy.deepcopy(_SHARED)
-    for changes in (SLICE_METHODS.get(method, {}), METHODS[method]):
-        for part, fields in changes.items():
-            content[part] = {**content.get(part, {}), **copy.deepcopy(fields)}
+    for part, fields in METHODS[method].items():
+        content[part] = {**content.get(part, {}), **copy.deepcopy(fields)}
     content["name"] = f"limbs, {method}"
     content["training"]["seed"] = seed
     if epochs is not None:
