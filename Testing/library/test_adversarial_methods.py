@@ -79,6 +79,16 @@ def about(value: Tensor | float) -> Any:
     return pytest.approx(float(torch.as_tensor(value).detach()), rel=2e-5)
 
 
+def test_a_true_image_of_air_alone_does_not_hide_how_alike_translations_are() -> None:
+    method, _, _ = stepped(recipe_of("cyclegan"), batch())
+    shown = batch(seed=5)
+    ratios = [
+        float(method.training_step(each, lambda name, loss: None)["variance_ratio"])
+        for each in (Batch(shown.images, torch.zeros_like(shown.targets), shown.mask), shown)
+    ]
+    assert max(ratios) < 2
+
+
 # ---- pix2pix
 
 
