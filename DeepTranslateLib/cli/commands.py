@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from DeepTranslateLib.recipe import Input, Target
 
 _MOST_LABELS = 255
+_SHOWN_OF_ITEMS = ("weight", "modality", "units")
 
 
 def train(options: argparse.Namespace, console: Console) -> int:
@@ -290,6 +291,7 @@ def _show_facts(console: Console, facts: dict[str, Any], indent: str = "") -> No
             console.say(f"{indent}{name}:")
             for item in value:
                 words = [str(item[key]) for key in ("value", "name") if key in item]
-                console.say(f"{indent}  - {' '.join(words)}")
+                more = [f"{key} {item[key]}" for key in _SHOWN_OF_ITEMS if item.get(key)]
+                console.say(f"{indent}  - {', '.join([' '.join(words), *more])}")
         elif value not in (None, "", [], {}):
             console.say(f"{indent}{name}: {value}")

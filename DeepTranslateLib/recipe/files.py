@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 from DeepTranslateLib.atomic import atomic_file
@@ -48,6 +49,12 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
             "$",
             f"there is no recipe '{name_or_file}'. Give a JSON file, or one of the built-in "
             f"recipes: {', '.join(known) or 'none found'}.",
+        )
+    if zipfile.is_zipfile(path):
+        raise RecipeError(
+            "$",
+            f"{path} is a model or another archive, not a recipe. Give the recipe.json of its "
+            "training's folder, or take it out of the model, which is a zip file.",
         )
     try:
         return recipe_from_json(read_json(path, "recipe"))

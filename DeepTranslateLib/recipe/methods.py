@@ -246,7 +246,9 @@ def _check_unpaired(recipe: Recipe, path: str) -> None:
     air = recipe.structure.air_weight
     if air and not (recipe.inputs[0].units == recipe.target.units == "HU"):
         raise RecipeError(
-            f"{path}.structure.air_weight", "air has a known value in HU alone, on both sides."
+            f"{path}.structure.air_weight",
+            'air has a known value in HU alone, on both sides; use 0, or say "units": "HU" of '
+            "input and target where both are CT.",
         )
     windows = (recipe.preprocessing.window, recipe.target.range)
     threshold = recipe.structure.air_threshold

@@ -608,6 +608,7 @@ def test_recipes_and_cohorts_that_cannot_be_used(cohort, place, capfd):
         (train(cohort, recipe="nothing"), "no recipe 'nothing'. Give a JSON file, or one of"),
         (train(cohort, recipe="bad.json"), "$.target: this field is required"),
         (train(cohort, recipe="cut.json"), "cut.json is not valid JSON"),
+        (train(cohort, recipe="labels.dtmodel"), "labels.dtmodel is a model or another archive"),
         (train("nowhere.csv"), "nowhere.csv does not exist"),
         (train("header.csv"), "unknown columns 'some', 'thing'"),
         (train("empty"), "empty"),
@@ -744,6 +745,18 @@ def test_info_describes_models_recipes_and_images(place, capfd):
     assert events[-1]["lowest"] is None
     code, events = run_json(capfd, "info", "nowhere")
     assert (code, events[-1]["event"], events[-1]["exit_code"]) == (3, "error", 3)
+
+
+def test_info_shows_the_weights_of_losses_and_what_the_inputs_are(place, capfd):
+    (place / "recipe.json").write_text(
+        """{"name": "x", "inputs": [{"name": "image", "modality": "CT", "units": "HU"}],
+        "target": {"kind": "volume", "range": [0, 1]},
+        "method": {"loss": [{"name": "mse"}, {"name": "mae", "weight": 10}]}}"""
+    )
+    assert run("info", "recipe.json") == 0
+    lines = [line.strip() for line in capfd.readouterr().out.splitlines()]
+    assert "- image, modality CT, units HU" in lines
+    assert lines.index("- mae, weight 10.0") == lines.index("- mse, weight 1.0") + 1
 
 
 def test_models_are_listed_with_what_is_wrong_with_them(place, monkeypatch, capfd):
