@@ -224,7 +224,7 @@ def run_fold(
     translator = Translator.from_model(model, choose_device("cpu"))
     output = translated_slices(translator, case.read_image(), case.slices)
     write_image(output, folder / "translated.nrrd")
-    row = {"epochs": recipe.training.epochs, "cpu_seconds": seconds, **measured(output, case)}
+    row = {"epochs": model.card.epoch, "cpu_seconds": seconds, **measured(output, case)}
     _append({**key, **row})
 
 

@@ -112,6 +112,7 @@ def test_a_fold_is_trained_and_measured_once(
         run_fold(method, 0, 2, _cases(), options)
     (record,) = read_records(tmp_path / "results.jsonl")
     assert record["slices"] == 3
+    assert record["epochs"] == 1
     assert record["mae"] > 0
     (written,) = tmp_path.rglob("translated.nrrd")
     assert written.is_file()
