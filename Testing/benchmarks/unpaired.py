@@ -236,11 +236,15 @@ def draw(options: argparse.Namespace) -> None:
     order = [name for name in (*BASELINES, *METHODS) if name not in (MATCHED_BODY, TRUTH)]
     for pair in PAIRS:
         folder = options.output / "-".join(pair) / f"seed_{seed}"
-        paths = [_file(folder, name, phantom) for name in order]
+        paths = [path for name in order if (path := _file(folder, name, phantom)).is_file()]
+        if not paths:
+            continue
         shown = [(phantom.images[pair[0]], pair[0])]
-        shown += [(read_image(path), pair[1]) for path in paths if path.is_file()]
+        shown += [(read_image(path), pair[1]) for path in paths]
         shown.append((phantom.images[pair[1]], pair[1]))
         rows.append([_square(image, contrast) for image, contrast in shown])
+    if not rows:
+        raise SystemExit(f"{options.output} holds no translations; run the benchmark first.")
     widest = max(len(row) for row in rows)
     rows = [[*row, *[np.zeros_like(row[0])] * (widest - len(row))] for row in rows]
     path = Path(__file__).resolve().parent / "pictures" / f"{NAME}.png"
