@@ -221,7 +221,16 @@ class SliceSet(CaseSet):
         stack = slice_stack(image, recipe)
         chosen = range(len(stack)) if selection.slices is None else selection.slices
         indices = [stack.index(stored) for stored in chosen]
-        images = targets = self._keep(stack.images(indices), "images")
+        images = stack.images(indices)
+        if recipe.is_unpaired:
+            # Of a slice of one value, such as air beyond a scan, instance norm makes gradients
+            # without bound, and a discriminator has nothing to judge.
+            shown = [place for place, each in enumerate(images) if each.min() < each.max()]
+            if not shown:
+                return
+            images = images[shown]
+            chosen, indices = ([each[place] for place in shown] for each in (chosen, indices))
+        images = targets = self._keep(images, "images")
         if not recipe.is_unpaired:
             found = self._targets(selection.case, stack, recipe, indices)
             targets = self._keep(found, "targets")

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.cohort import Case, CohortError, Selection
 from DeepTranslateLib.engine.dataset import LabelledSlice, Piece, SliceSet
 from DeepTranslateLib.engine.patches import PatchDraw
 from DeepTranslateLib.engine.volumeset import VolumeSet, prepared_set
@@ -62,7 +62,7 @@ class UnpairedSet:
     """All slices or volumes of a source and of a target.
 
     Those of the target are prepared by the recipe turned round: as the network of the way back
-    reads them.
+    reads them. Slices of one value are left out.
 
     Attributes:
         backward: That recipe.
@@ -71,6 +71,9 @@ class UnpairedSet:
         selections: Cases, each with its domain, and their slices.
         recipe: With its spacings resolved.
         cache: Folder for what does not fit into memory.
+
+    Raises:
+        CohortError: Nothing is left of one of them.
     """
 
     def __init__(self, selections: Sequence[Selection], recipe: Recipe, cache: Path) -> None:
@@ -84,6 +87,13 @@ class UnpairedSet:
         }
         self._source = prepared_set(by_domain["source"], recipe, cache / "source")
         self._target = prepared_set(by_domain["target"], self.backward, cache / "target")
+        for domain, part in (("source", self._source), ("target", self._target)):
+            if not len(part):
+                raise CohortError(
+                    f"Each slice of the {domain} has one value within the window, such as air, so "
+                    "that there is nothing to learn from. Check the images, and the recipe's "
+                    "preprocessing.window and target.range."
+                )
 
     def __len__(self) -> int:
         """Number of slices of both."""

@@ -70,7 +70,7 @@ def test_a_model_file_translates_both_ways_in_the_units_of_each(name: str, tmp_p
             wanted = network(given)[0][0] * (made + 1000) - 1000
         found = Translator.from_model(model, CPU, direction=way).translate(shown)
         assert found.same_grid(shown)
-        torch.testing.assert_close(torch.from_numpy(found.voxels), wanted, atol=0.01, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor(found.voxels), wanted, atol=0.01, rtol=1e-4)
     first, second = (ways(model)[way] for way in (FORWARD, BACKWARD))
     assert any(not torch.equal(first[key], second[key]) for key in first)
 

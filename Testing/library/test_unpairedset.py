@@ -12,7 +12,7 @@ import torch
 from adversarial_samples import image, recipe_of
 from engine_samples import lps_affine
 
-from DeepTranslateLib.cohort import Case, Selection
+from DeepTranslateLib.cohort import Case, CohortError, Selection
 from DeepTranslateLib.engine.augmentedslices import augmented_images, augmented_slices
 from DeepTranslateLib.engine.patches import augmented_patch_images, augmented_patches
 from DeepTranslateLib.engine.unpairedset import UnpairedSet, training_set
@@ -22,9 +22,11 @@ from DeepTranslateLib.schema import to_json
 
 
 def constant(values: list[float], side: int = 8) -> Image:
-    """One slice for each value."""
+    """One slice for each value, but for two pixels, so that it shows something in any window."""
     voxels = np.broadcast_to(np.array(values, np.float32)[:, None, None], (len(values), side, side))
-    return Image(voxels.copy(), lps_affine())
+    voxels = voxels.copy()
+    voxels[:, 0, 1], voxels[:, 0, 2] = -3000, 3000
+    return Image(voxels, lps_affine())
 
 
 def selections(sources: int, targets: int) -> list[Selection]:
@@ -47,8 +49,8 @@ def numbers(unpaired: UnpairedSet, epoch: int) -> list[tuple[int, int]]:
     # 1 HU of windows of 2000 and 1500 HU that begin at -1000.
     return [
         (
-            round(float(pair.source.image.mean()) * 2000 - 1000),
-            round(float(pair.target.image.mean()) * 1500 - 1000),
+            round(float(pair.source.image.median()) * 2000 - 1000),
+            round(float(pair.target.image.median()) * 1500 - 1000),
         )
         for pair in unpaired.epoch(epoch)
     ]
@@ -117,7 +119,7 @@ def test_the_target_is_prepared_by_the_recipe_turned_round(tmp_path: Path) -> No
         Selection(Case("t", constant([-500, 0, 10, 900]), None, domain="target"), None),
     ]
     unpaired = UnpairedSet(given, recipe, tmp_path)
-    seen = [(float(p.image.mean()), float(p.target.mean())) for p in unpaired.pieces]
+    seen = [(float(p.image.median()), float(p.target.median())) for p in unpaired.pieces]
     sources, targets = (sorted(each) for each in zip(*seen, strict=True))
     assert sources == pytest.approx([0, 0.25, 0.5, 1])
     assert targets == pytest.approx([0, 0, 0.2, 1])
@@ -158,8 +160,8 @@ def test_standard_scales_are_those_of_each_side(tmp_path: Path) -> None:
 def test_each_source_piece_is_validated_once_beside_the_targets_in_turn(tmp_path: Path) -> None:
     unpaired = set_of(tmp_path, 5, 2)
     pieces = unpaired.pieces
-    assert [round(float(p.image.mean()) * 2000 - 1000) for p in pieces] == [0, 1, 2, 3, 4]
-    assert [round(float(p.target.mean()) * 1500 - 1000) for p in pieces] == [0, 1, 0, 1, 0]
+    assert [round(float(p.image.median()) * 2000 - 1000) for p in pieces] == [0, 1, 2, 3, 4]
+    assert [round(float(p.target.median()) * 1500 - 1000) for p in pieces] == [0, 1, 0, 1, 0]
     assert {p.weight for p in pieces} == {1.0}
 
 
@@ -239,6 +241,24 @@ def test_images_alone_are_changed_as_beside_their_targets(tmp_path: Path, in_3d:
     assert found.std() > 0.01
     assert torch.equal(found, wanted)
     assert beside.random() == alone.random()
+
+
+def test_slices_of_one_value_teach_nothing(tmp_path: Path) -> None:
+    shown = constant([10.0, 20.0, 30.0])
+    voxels = shown.voxels.copy()
+    voxels[1] = -1000  # air beyond the scan
+
+    def set_with(source: np.ndarray) -> UnpairedSet:
+        images = {"source": shown.with_voxels(source), "target": constant([5.0, 6.0])}
+        cases = [Case(domain, each, None, domain=domain) for domain, each in images.items()]
+        given = [Selection(case, None) for case in cases]
+        return UnpairedSet(given, recipe_of("cyclegan"), tmp_path)
+
+    unpaired = set_with(voxels)
+    assert [stored for _, stored in unpaired.sources] == [0, 2]
+    assert {source for source, _ in numbers(unpaired, 0)} == {10, 30}
+    with pytest.raises(CohortError, match=r"Each slice of the source has one value"):
+        set_with(np.full_like(voxels, -2000))
 
 
 def test_only_unpaired_recipes_have_such_sets(tmp_path: Path) -> None:
