@@ -229,7 +229,8 @@ class SliceSet(CaseSet):
             if not shown:
                 return
             images = images[shown]
-            chosen, indices = ([each[place] for place in shown] for each in (chosen, indices))
+            chosen = tuple(chosen[place] for place in shown)
+            indices = [indices[place] for place in shown]
         images = targets = self._keep(images, "images")
         if not recipe.is_unpaired:
             found = self._targets(selection.case, stack, recipe, indices)
