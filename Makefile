@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow bench format clean
+.PHONY: demo test test-library test-modules test-slow bench format clean
 
 demo: $(READY)
 	$(BIN)/deeptranslate demo --output demo
@@ -14,7 +14,12 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --jobs=2 test-library test-modules
+
+test-library: $(READY)
 	$(BIN)/python -m pytest Testing/library
+
+test-modules: $(READY)
 	$(BIN)/python -m pytest Testing/host Testing/modules
 
 test-slow: $(READY)
