@@ -159,7 +159,7 @@ class Handlers:
         }
 
     def _check(self, job: CheckJob, context: JobContext) -> dict[str, Any]:
-        from DeepTranslateLib.cohort import CohortError, Split, split_cohort
+        from DeepTranslateLib.cohort import CohortError, Split, split_for
         from DeepTranslateLib.cohort.check import check_cohort
         from DeepTranslateLib.image import ImageError
 
@@ -176,15 +176,8 @@ class Handlers:
         )
         if cause is not None and not any(fault.severity == "error" for fault in faults):
             raise cause
-        training = recipe.training
         try:
-            split = split_cohort(
-                cohort,
-                training.validation_fraction,
-                training.seed,
-                recipe.sampling.plane,
-                whole_volumes=recipe.is_volumetric,
-            )
+            split = split_for(cohort, recipe)
         except (CohortError, ImageError, OSError) as error:
             # Nothing to split; what stands in the way is among the faults, or is said here.
             split = Split((), (), (), str(error))

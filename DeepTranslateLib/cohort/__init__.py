@@ -6,7 +6,7 @@ who teaches and who tests, `check` finds faults, `measurement` what a cohort is 
 
 from DeepTranslateLib.cohort.case import Case, CohortError
 from DeepTranslateLib.cohort.cases import Cohort, cohort_from_lists, read_cohort
-from DeepTranslateLib.cohort.split import Selection, Split, split_cohort
+from DeepTranslateLib.cohort.split import Selection, Split, split_cohort, split_for
 
 __all__ = [
     "Case",
@@ -17,4 +17,5 @@ __all__ = [
     "cohort_from_lists",
     "read_cohort",
     "split_cohort",
+    "split_for",
 ]

@@ -13,6 +13,7 @@ from DeepTranslateLib.cohort.case import DOMAINS, PARTS, Case, CohortError, labe
 from DeepTranslateLib.cohort.cases import Cohort
 from DeepTranslateLib.cohort.domains import domains_of, drawn_from_domains, subjects_of
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.recipe import Recipe
 
 # Below this number of subjects, holding one out would cost too much of what there is to learn.
 _SUBJECTS_TO_SPLIT = 3
@@ -186,6 +187,17 @@ def _refuse_one_sided(
 
 def _domain_entry(case: Case) -> dict[str, str]:
     return {} if case.domain is None else {"domain": case.domain}
+
+
+def split_for(cohort: Cohort, recipe: Recipe) -> Split:
+    """The split that a training of the recipe makes; raises what `split_cohort` does."""
+    return split_cohort(
+        cohort,
+        recipe.training.validation_fraction,
+        recipe.training.seed,
+        recipe.sampling.plane,
+        whole_volumes=recipe.is_volumetric,
+    )
 
 
 def _mask_entry(case: Case) -> dict[str, str]:

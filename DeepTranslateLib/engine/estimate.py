@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection, split_cohort
+from DeepTranslateLib.cohort import Case, Cohort, CohortError, Selection, split_for
 from DeepTranslateLib.cohort.case import DOMAINS, SOURCE, stack_axis
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.autocontext import trainings_of
@@ -62,13 +62,7 @@ def estimate(recipe: Recipe, cohort: Cohort, device: str = "auto") -> dict[str, 
     training = recipe.training
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
-    split = split_cohort(
-        cohort,
-        training.validation_fraction,
-        training.seed,
-        recipe.sampling.plane,
-        whole_volumes=recipe.is_volumetric,
-    )
+    split = split_for(cohort, recipe)
     held: dict[Case, Case] = {}
     sides = [_Side(part, recipe, held) for part in (split.training, split.validation)]
     _read_in_turn(sides)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_cohort
+from DeepTranslateLib.cohort import Cohort, CohortError, Split, split_for
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.engine.autocontext import (
     EarlierStages,
@@ -169,14 +169,7 @@ def _train(
     _check(cohort, recipe, events)
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
-    training = recipe.training
-    split = split_cohort(
-        cohort,
-        training.validation_fraction,
-        training.seed,
-        recipe.sampling.plane,
-        whole_volumes=recipe.is_volumetric,
-    )
+    split = split_for(cohort, recipe)
     events.emit("split", **_split_counts(split), note=split.note)
     if stages_of(recipe) > 1:
         refuse_unfit(split)

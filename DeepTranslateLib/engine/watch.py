@@ -20,7 +20,8 @@ MEASURES = (ACCURACY, VARIANCE, GENERATOR_GRADIENT, DISCRIMINATOR_GRADIENT)
 _SURE = 0.95  # share of patches that a discriminator tells right when nothing is left to learn
 _FLAT = 0.1  # of the target's variance, below which outputs are all alike
 _STEEP = 30.0  # times the median gradient of the epochs before
-_IN_A_ROW = 3
+_IN_A_ROW = 3  # epochs of a discriminator that has won
+_KNOWN = 3  # epochs before, which tell how steep is usual
 
 _Measures = Sequence[Mapping[str, float]]
 
@@ -84,7 +85,7 @@ def _collapsed(epochs: _Measures, recipe: Recipe) -> str:
 def _steep(gradient: str, epochs: _Measures, recipe: Recipe) -> str:
     # Of an epoch whose every step half precision has skipped there is none.
     values = [each[gradient] for each in epochs if gradient in each]
-    if len(values) <= _IN_A_ROW or values[-1] <= _STEEP * median(values[:-1]):
+    if len(values) <= _KNOWN or values[-1] <= _STEEP * median(values[:-1]):
         return ""
     return (
         f"The {gradient.replace('_', ' ')} has become more than {_STEEP:g} times what it was: "

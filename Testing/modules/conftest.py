@@ -125,6 +125,26 @@ def panel(cleanScene):
 
 
 @pytest.fixture
+def trainPanel(panel, tmp_path):
+    """The Train panel, empty, with folders of its own; what it runs is ended."""
+    # Not above: it needs the host, or the application.
+    from job_helpers import waitUntil
+
+    settings = slicer.app.userSettings()
+    settings.setValue("DeepTranslate/RunsFolder", str(tmp_path / "runs"))
+    settings.setValue("DeepTranslate/ModelsFolder", str(tmp_path / "models"))
+    widget = panel("DeepTranslateTrain")
+    widget.builder.clear()
+    widget.ui.runFolderEdit.currentPath = str(tmp_path / "run")
+    yield widget
+    if widget.slot.busy:
+        widget.slot.cancel()
+        waitUntil(lambda: not widget.slot.busy)
+    settings.remove("DeepTranslate/RunsFolder")
+    settings.remove("DeepTranslate/ModelsFolder")
+
+
+@pytest.fixture
 def chooseFile(monkeypatch):
     import qt
 

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import slicer
 from train_samples import addSubjects, waitUntil
 from translate_samples import needTorch
 
@@ -21,22 +20,11 @@ TISSUES = ["subcutaneous fat", "visceral fat", "lean tissue"]
 
 
 @pytest.fixture
-def widget(panel, tmp_path):
-    settings = slicer.app.userSettings()
-    settings.setValue("DeepTranslate/RunsFolder", str(tmp_path / "runs"))
-    settings.setValue("DeepTranslate/ModelsFolder", str(tmp_path / "models"))
-    widget = panel("DeepTranslateTrain")
-    widget.builder.clear()
+def widget(trainPanel):
     index = sorted(builtin_recipes()).index(NAME)
-    widget.recipes.combo.currentIndex = index
-    widget.recipes._chosen(index)
-    widget.ui.runFolderEdit.currentPath = str(tmp_path / "run")
-    yield widget
-    if widget.slot.busy:
-        widget.slot.cancel()
-        waitUntil(lambda: not widget.slot.busy)
-    settings.remove("DeepTranslate/RunsFolder")
-    settings.remove("DeepTranslate/ModelsFolder")
+    trainPanel.recipes.combo.currentIndex = index
+    trainPanel.recipes._chosen(index)
+    return trainPanel
 
 
 def labels(widget):

@@ -58,19 +58,8 @@ def addBoth():
 
 
 @pytest.fixture
-def widget(panel, tmp_path):
-    settings = slicer.app.userSettings()
-    settings.setValue("DeepTranslate/RunsFolder", str(tmp_path / "runs"))
-    settings.setValue("DeepTranslate/ModelsFolder", str(tmp_path / "models"))
-    widget = panel("DeepTranslateTrain")
-    widget.builder.clear()
-    widget.ui.runFolderEdit.currentPath = str(tmp_path / "run")
-    yield widget
-    if widget.slot.busy:
-        widget.slot.cancel()
-        waitUntil(lambda: not widget.slot.busy)
-    settings.remove("DeepTranslate/RunsFolder")
-    settings.remove("DeepTranslate/ModelsFolder")
+def widget(trainPanel):
+    return trainPanel
 
 
 def show(widget, recipe):
