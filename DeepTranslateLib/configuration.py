@@ -15,12 +15,9 @@ from DeepTranslateLib.cohort.measurement import measure_cohort
 from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_reasons
 from DeepTranslateLib.proposal_reasons import Reason, Reasons
-from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json
+from DeepTranslateLib.recipe import CHANGEABLE, Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.runfolder import RECIPE_FILE, RunError
 from DeepTranslateLib.schema import SchemaError, from_json, read_json
-
-# What may change when a training goes on.
-_CHANGEABLE = ("epochs", "patience", "keep_every")
 
 
 def configured(
@@ -99,7 +96,7 @@ def _going_on(recipe: Recipe, folder: Path, fixed: Collection[str]) -> Proposal:
         used = read_recipe(folder / RECIPE_FILE)
     except (OSError, SchemaError, KeyError, TypeError):
         before, reasons, used = None, (), recipe
-    if before is None or _essence(before) != _essence(recipe):
+    if before is None or before.what_is_learnt != recipe.what_is_learnt:
         raise RunError(
             f"{folder} holds a training that was not configured from the recipe '{recipe.name}' "
             "as it is now. Give a new folder, or the recipe that it was begun with."
@@ -107,12 +104,7 @@ def _going_on(recipe: Recipe, folder: Path, fixed: Collection[str]) -> Proposal:
     given = Reasons(recipe, fixed)
     changes: dict[str, Any] = {
         name: getattr(recipe.training, name)
-        for name in _CHANGEABLE
+        for name in CHANGEABLE
         if given.keeps(f"training.{name}")
     }
     return Proposal(used.with_training(**changes), reasons)
-
-
-def _essence(recipe: Recipe) -> Recipe:
-    training = dataclasses.replace(recipe.training, epochs=1, patience=None, keep_every=None)
-    return dataclasses.replace(recipe, training=training)

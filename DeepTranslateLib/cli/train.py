@@ -12,6 +12,9 @@ from DeepTranslateLib.cli.failures import DONE, CommandError
 from DeepTranslateLib.cli.watching import stop_signals, training_progress
 from DeepTranslateLib.schema import to_json
 
+# Of a recipe's training, what options of the same name change.
+_CHANGES = ("seed", "epochs", "keep_every", "preview_every")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
@@ -39,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         metavar="N",
         help="keep the weights of every Nth epoch, for 'export'; default: the recipe's",
+    )
+    parser.add_argument(
+        "--preview-every",
+        type=whole_number(1),
+        metavar="N",
+        help="a preview after every Nth epoch, all of them kept; default: the recipe's",
     )
     parser.add_argument(
         "--initial",
@@ -70,7 +79,7 @@ def train_on_cohort(options: argparse.Namespace, console: Console) -> int:
     if options.transfer and options.initial is None:
         raise CommandError("--transfer says how to start from a model. Give one with --initial.")
     initial = None if options.initial is None else read_model(options.initial)
-    changes = {name: getattr(options, name) for name in ("seed", "epochs", "keep_every")}
+    changes = {name: getattr(options, name) for name in _CHANGES}
     recipe = recipe.with_training(**{n: v for n, v in changes.items() if v is not None})
     cohort = read_cohort(options.cohort)
     fixed = [f"training.{name}" for name, value in changes.items() if value is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 from typing import Any
 
 from DeepTranslateLib.recipe import Recipe, RecipeError, recipe_from_json
@@ -25,12 +24,7 @@ def is_same_training(stored: Any, recipe: Recipe) -> bool:
         before = recipe_from_json(content)
     except (RecipeError, SyntaxError, ValueError):
         return False
-    return _essence(before) == _essence(recipe_from_json(to_json(recipe)))
-
-
-def _essence(recipe: Recipe) -> Recipe:
-    training = dataclasses.replace(recipe.training, epochs=1, patience=None, keep_every=None)
-    return dataclasses.replace(recipe, training=training)
+    return before.what_is_learnt == recipe_from_json(to_json(recipe)).what_is_learnt
 
 
 def _content_of(text: str) -> Any:

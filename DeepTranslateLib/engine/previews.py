@@ -35,10 +35,12 @@ _SHARE = 0.025  # of the time of a training that previews may take
 class Previews:
     """Translates one validation slice, the one with most to see, after an epoch.
 
-    After the first epoch and the last one, and between them as often as a watcher can follow and
-    the training can bear. Writes images of one slice, in their place in the patient, to
-    `folder/previews`: `input.nrrd` and, of pairs, `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of
-    the last epochs, and `cycled_NNNN.nrrd`, what the way back makes of that, where there is one.
+    After the first epoch and the last one, and between them after every `preview_every`-th, or,
+    where the recipe names no number, as often as a watcher can follow and the training can bear.
+    Writes images of one slice, in their place in the patient, to `folder/previews`: `input.nrrd`
+    and, of pairs, `target.nrrd` once, `epoch_NNNN.nrrd` (from 1) of the epochs that were asked for
+    or else of the last, and `cycled_NNNN.nrrd`, what the way back makes of that, where there is
+    one.
 
     With fusion of planes, what is shown is made by the slices of the recipe's own plane.
 
@@ -77,7 +79,7 @@ class Previews:
             epoch: The one just done, from 0.
             last: No other will follow.
         """
-        if not last and time.monotonic() < self._next:
+        if not (last or self._is_due(epoch)):
             return
         if self._chosen is None:
             self._chosen = self._choose()
@@ -100,10 +102,20 @@ class Previews:
         if BACKWARD in networks:
             translated = on_grid_of(around, slices, self._recipe)
             files |= self._cycled(networks[BACKWARD], translated, place, epoch)
-        self._drop_old()
+        if self._every is None:
+            self._drop_old()
         self._events.emit("preview", epoch=epoch, **files)
         now = time.monotonic()
         self._next = now + max(_SECONDS, (now - started) / _SHARE)
+
+    @property
+    def _every(self) -> int | None:
+        return self._recipe.training.preview_every
+
+    def _is_due(self, epoch: int) -> bool:
+        if self._every is None:
+            return time.monotonic() >= self._next
+        return epoch == 0 or (epoch + 1) % self._every == 0
 
     @property
     def _plane(self) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 from DeepTranslateLib.recipe import Recipe
 
 # Measures that methods with a discriminator give of each step, averaged over an epoch.
-ACCURACY, VARIANCE = "discriminator_accuracy", "variance_ratio"
+ACCURACY = "discriminator_accuracy"
+VARIANCE, DIVERSITY = "variance_ratio", "diversity_ratio"
 GENERATOR_GRADIENT, DISCRIMINATOR_GRADIENT = "generator_gradient", "discriminator_gradient"
-MEASURES = (ACCURACY, VARIANCE, GENERATOR_GRADIENT, DISCRIMINATOR_GRADIENT)
+MEASURES = (ACCURACY, VARIANCE, DIVERSITY, GENERATOR_GRADIENT, DISCRIMINATOR_GRADIENT)
 
 _SURE = 0.95  # share of patches that a discriminator tells right when nothing is left to learn
-_FLAT = 0.1  # of the target's variance, below which outputs are all alike
+_FLAT = 0.1  # of the target's variance, below which each output is of one value
+_SAME = 0.02  # of that from image to image, below which every input gives the same output
 _STEEP = 30.0  # times the median gradient of the epochs before
 _IN_A_ROW = 3  # epochs of a discriminator that has won
 _KNOWN = 3  # epochs before, which tell how steep is usual
@@ -50,6 +52,7 @@ def _warnings(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[str]
     checks: tuple[Callable[[_Measures, Recipe], str], ...] = (
         _won,
         _collapsed,
+        _same,
         partial(_steep, GENERATOR_GRADIENT),
         partial(_steep, DISCRIMINATOR_GRADIENT),
     )
@@ -73,12 +76,30 @@ def _collapsed(epochs: _Measures, recipe: Recipe) -> str:
     last = [each[VARIANCE] for each in epochs[-2:]]
     if len(last) < 2 or max(last) > _FLAT:
         return ""
-    holds = "contrast.weight" if recipe.method.name == "cut" else "the weights of method.loss"
     return (
         "Translated images are nearly of one value (in 2 epochs less than "
-        f"{_FLAT:.0%} of the variance of true ones): the generator has collapsed. Lower "
-        f"optimizer.learning_rate and adversarial.weight, or raise {holds}, and train again into a "
-        "new folder."
+        f"{_FLAT:.0%} of the variance of true ones): the generator has collapsed. "
+        f"{_mending(recipe)}"
+    )
+
+
+def _same(epochs: _Measures, recipe: Recipe) -> str:
+    # Checkpoints of older versions did not measure it.
+    last = [each.get(DIVERSITY, 1.0) for each in epochs[-2:]]
+    if len(last) < 2 or max(last) > _SAME or _collapsed(epochs, recipe):
+        return ""
+    return (
+        "Every input is translated to nearly the same image (in 2 epochs translated images differ "
+        f"from each other by less than {_SAME:.0%} of what true ones do): the generator has "
+        f"collapsed. {_mending(recipe)}"
+    )
+
+
+def _mending(recipe: Recipe) -> str:
+    holds = "contrast.weight" if recipe.method.name == "cut" else "the weights of method.loss"
+    return (
+        "Lower optimizer.learning_rate and adversarial.weight, or raise "
+        f"{holds}, and train again into a new folder."
     )
 
 

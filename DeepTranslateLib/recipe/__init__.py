@@ -17,6 +17,7 @@ from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.files import builtin_recipes, read_recipe, write_recipe
 from DeepTranslateLib.recipe.images import Code, Input, Label, Target
 from DeepTranslateLib.recipe.learning import (
+    CHANGEABLE,
     LABEL_LOSSES,
     VOLUME_LOSSES,
     LossTerm,
@@ -37,6 +38,7 @@ from DeepTranslateLib.recipe.whole import (
 __all__ = [
     "AS_WRITTEN",
     "BACKWARD",
+    "CHANGEABLE",
     "DIRECTIONS",
     "FORMAT_VERSION",
     "FORWARD",

@@ -39,6 +39,9 @@ VOLUME_MONITORS = ("loss", "mae", "rmse", "psnr", "ssim", "ms_ssim")
 # Without pairs.
 UNPAIRED_MONITORS = (LAST, "histogram_distance")
 
+# Fields of training that may change when a training goes on.
+CHANGEABLE = ("epochs", "patience", "keep_every", "preview_every")
+
 
 @dataclass(frozen=True)
 class LossTerm:
@@ -169,6 +172,9 @@ class Training:
     )
     keep_every: int | None = limits(
         None, minimum=1, help="Weights of every so many epochs are kept, to make models from."
+    )
+    preview_every: int | None = limits(
+        None, minimum=1, help="Every so many epochs a preview, all kept; null: as time allows."
     )
     frozen: str = limits(
         "none",

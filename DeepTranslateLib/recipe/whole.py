@@ -20,7 +20,7 @@ from DeepTranslateLib.recipe.consistency import (
 )
 from DeepTranslateLib.recipe.error import RecipeError
 from DeepTranslateLib.recipe.images import Input, Target
-from DeepTranslateLib.recipe.learning import Method, Optimizer, Training
+from DeepTranslateLib.recipe.learning import CHANGEABLE, Method, Optimizer, Training
 from DeepTranslateLib.recipe.methods import TWO_WAYS, UNPAIRED, check_method
 from DeepTranslateLib.recipe.network import WITH_ENCODER, Network
 from DeepTranslateLib.recipe.sampling import Preprocessing, Sampling
@@ -180,6 +180,13 @@ class Recipe:
         """
         recipe = dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
         return recipe_from_json(to_json(recipe))
+
+    @property
+    def what_is_learnt(self) -> Recipe:
+        """The recipe with defaults for all that may change when a training goes on."""
+        default = Training()
+        changes = {name: getattr(default, name) for name in CHANGEABLE}
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
 
 
 def recipe_from_json(value: Any) -> Recipe:

@@ -67,6 +67,17 @@ def test_any_kept_epoch_becomes_a_model_and_the_best_where_none_is_named(
     assert read_model("best.dtmodel").weights() == read_model("run/model.dtmodel").weights()
 
 
+def test_previews_after_every_so_many_epochs_are_asked_for_of_a_run_that_goes_on(
+    place: Path,
+) -> None:
+    assert train("1.json", "run") == 0
+    assert train("1.json", "run", "--epochs", 7, "--preview-every", 5) == 0
+    assert read_run("run").recipe.training.preview_every == 5
+    shown = sorted(path.name for path in (place / "run" / "previews").glob("epoch_*"))
+    # The first part's first and last, then the 5th and the last.
+    assert shown == [f"epoch_{epoch:04d}.nrrd" for epoch in (1, 3, 5, 7)]
+
+
 def test_export_refuses_what_was_not_kept_and_overwrites_nothing(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

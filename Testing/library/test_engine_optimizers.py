@@ -286,6 +286,7 @@ def test_a_checkpoint_from_before_optimizers_had_names_goes_on() -> None:
     recipe = labels_recipe(1)
     assert is_same_training(OLDER, recipe)
     assert is_same_training(OLDER, recipe.with_training(epochs=99, patience=5, keep_every=2))
+    assert is_same_training(OLDER, recipe.with_training(preview_every=7))
     for other in (
         recipe.with_training(seed=1),
         labels_recipe(1, optimizer={"name": "sgd"}),

@@ -214,6 +214,24 @@ def test_only_the_last_predictions_are_kept(tmp_path: Path) -> None:
     assert names == sorted([*expected, "input.nrrd", "target.nrrd"])
 
 
+def test_previews_that_were_asked_for_come_by_number_and_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    recipe = labels_recipe(2, training={"preview_every": 3})
+    watched = Watched(case_of("LPS", recipe), recipe, tmp_path)
+    for epoch in range(77):
+        watched(epoch, last=epoch == 76)
+        now[0] += 0.01 if epoch < 40 else 1e6
+    # The first, the 3rd, 6th and so on, and the last, the 77th.
+    due = [1, *range(3, 77, 3), 77]
+    assert [event["epoch"] + 1 for event in watched.events] == due
+    kept = sorted(path.name for path in (tmp_path / "previews").glob("epoch_*"))
+    assert kept == [f"epoch_{epoch:04d}.nrrd" for epoch in due]
+    assert len(kept) > previews.KEPT
+
+
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_watching_does_not_change_what_is_learnt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str

@@ -19,6 +19,7 @@ from DeepTranslateLib.recipe import Recipe
 HEALTHY = {
     "discriminator_accuracy": 0.8,
     "variance_ratio": 0.9,
+    "diversity_ratio": 0.7,
     "generator_gradient": 2.0,
     "discriminator_gradient": 1.0,
 }
@@ -66,6 +67,29 @@ def test_outputs_of_one_value_in_two_epochs_are_a_collapse(name: str, field: str
     assert list(found) == [4]
     assert "collapsed" in found[4]
     assert field in found[4]
+
+
+@pytest.mark.parametrize(("name", "field"), [("unit", "method.loss"), ("cut", "contrast.weight")])
+def test_the_same_output_of_every_input_in_two_epochs_is_a_collapse(name: str, field: str) -> None:
+    same = record(diversity_ratio=0.01)
+    found = said([record(), same, record(), same, same, same], recipe_of(name))
+    assert list(found) == [4]
+    assert "same image" in found[4]
+    assert field in found[4]
+
+
+def test_what_is_of_one_value_is_not_told_of_twice() -> None:
+    both = record(diversity_ratio=0.001, variance_ratio=0.001)
+    (told,) = said([record(), both, both, both], recipe_of("unit")).values()
+    assert told.count("collapsed") == 1
+    assert "of one value" in told
+
+
+def test_a_checkpoint_that_knows_nothing_of_diversity_goes_on() -> None:
+    history = [record() for _ in range(4)]
+    for each in history:
+        del each["losses"]["diversity_ratio"]
+    assert said(history, recipe_of("cyclegan")) == {}
 
 
 @pytest.mark.parametrize("side", ["generator", "discriminator"])

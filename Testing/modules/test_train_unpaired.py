@@ -268,6 +268,7 @@ def records():
                 "discriminator": 0.25,
                 "discriminator_accuracy": 0.75,
                 "variance_ratio": 0.5,
+                "diversity_ratio": 0.25,
                 "generator_gradient": 3.0,
                 "discriminator_gradient": 4.0,
             },
@@ -286,6 +287,8 @@ def test_curves_of_networks_are_chosen_apart_from_metrics():
     assert row == {"epoch": 1, "generator gradient": 3.0, "discriminator gradient": 4.0}
     row = curveRows(records(), recipe, "discriminator_accuracy")[1]
     assert row == {"epoch": 2, "discriminator accuracy": 0.75}
+    row = curveRows(records(), recipe, "variance_ratio")[0]
+    assert row == {"epoch": 1, "variance ratio": 0.5, "diversity ratio": 0.25}
     paired = [{**record, "losses": {}} for record in records()]
     assert "losses" not in shownMetrics(paired)
 

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from DeepTranslateLib.engine.device import autocast
 from DeepTranslateLib.engine.methods import Batch, Update
 from DeepTranslateLib.engine.methods.critic import Critic
+from DeepTranslateLib.engine.methods.variety import Variety
 from DeepTranslateLib.engine.optimizers import build_optimizer
-from DeepTranslateLib.engine.watch import ACCURACY, VARIANCE
+from DeepTranslateLib.engine.watch import ACCURACY
 from DeepTranslateLib.recipe import FORWARD, Recipe
-
-# Of the variances of the steps before in each new sum: some twenty steps count.
-_KEPT = 0.95
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Game:
         self._warming = False
         self._steps = 0
         self._judged = {"discriminator": 0.0, ACCURACY: 0.5}
-        self._variances = {"translated": 0.0, "true": 0.0}
+        self._variety = Variety()
         judges = {name: critic.network for name, critic in critics.items()}
         self.networks: dict[str, nn.Module] = {**networks, **judges}
         self.translators = translators or {FORWARD: "network"}
@@ -113,7 +111,8 @@ class Game:
         if self._warming or self._steps % self._settings.generator_steps == 0:
             self._judge(played.rounds, update)
         self._steps += 1
-        measures = {**self._judged, VARIANCE: self._variance_ratio(played.rounds[0])}
+        there = played.rounds[0]
+        measures = {**self._judged, **self._variety.ratios(there.fake, there.real)}
         return {
             "loss": loss.detach(),
             **{name: each.detach() for name, each in played.losses.items()},
@@ -125,25 +124,17 @@ class Game:
         return {
             "steps": self._steps,
             "judged": self._judged,
-            "variances": self._variances,
+            "variety": self._variety.state(),
             "critics": {name: critic.state() for name, critic in self._critics.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that `state` gave."""
         self._steps, self._judged = state["steps"], dict(state["judged"])
-        self._variances = dict(state.get("variances", self._variances))
+        if "variety" in state:  # older checkpoints have none
+            self._variety.restore(state["variety"])
         for name, critic in self._critics.items():
             critic.restore(state["critics"][name])
-
-    def _variance_ratio(self, there: Round) -> float:
-        """Of translated and true images, of the last steps: a true slice of air alone has none."""
-        shown = {"translated": there.fake, "true": there.real}
-        self._variances = {
-            name: _KEPT * self._variances[name] + float(images.detach().float().var())
-            for name, images in shown.items()
-        }
-        return self._variances["translated"] / max(self._variances["true"], 1e-12)
 
     def _judge(self, rounds: Sequence[Round], update: Update) -> None:
         losses, right = [], []

@@ -106,6 +106,7 @@ def _suggestion(field: dataclasses.Field[Any], kind: Any) -> Any:
         "ema": 0.99,
         "gradient_clip": 1.0,
         "keep_every": 10,
+        "preview_every": 10,
         "ignore": 255,
         "patch": [32, 128, 128],
         "level": 0.3,

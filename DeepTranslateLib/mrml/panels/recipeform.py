@@ -71,6 +71,7 @@ _TITLES = {
     "noise_sd": "Noise SD",
     "foreground_weight": "Weight of labelled slices",
     "keep_every": "Keep every Nth epoch",
+    "preview_every": "Preview every Nth epoch",
     "auto_context": "Further stages (auto-context)",
     "adversarial.weight": "Adversarial weight",
     "objective": "Objective",

@@ -18,7 +18,7 @@ LOSS = "loss"
 LOSSES = "losses"
 _MEASURES = {
     "discriminator_accuracy": ("discriminator_accuracy",),
-    "variance_ratio": ("variance_ratio",),
+    "variance_ratio": ("variance_ratio", "diversity_ratio"),
     "gradients": ("generator_gradient", "discriminator_gradient"),
 }
 _GREY, _BLACK = (150, 150, 150), (0, 0, 0)
