@@ -39,6 +39,7 @@ def limits(
     maximum: float | None = None,
     choices: Sequence[Any] | None = None,
     unit: str = "",
+    suffixes: Sequence[str] = (),
     help: str = "",
 ) -> Any:
     """A dataclass field with the values it may take.
@@ -49,6 +50,7 @@ def limits(
         maximum: Largest value allowed, inclusive; for a tuple, of each element.
         choices: All values allowed.
         unit: Unit of the value, for forms and help texts.
+        suffixes: Of the file whose name the value is, such as ".json".
         help: One sentence for the person who edits it.
     """
     metadata = {
@@ -56,6 +58,7 @@ def limits(
         "maximum": maximum,
         "choices": tuple(choices) if choices is not None else None,
         "unit": unit,
+        "suffixes": tuple(suffixes),
         "help": help,
     }
     if default is dataclasses.MISSING:

@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.freezing import encoder_of
 from DeepTranslateLib.engine.pretrained import (
     Pretrained,
     PretrainedError,
     by_dimension,
     check_file,
-    file_sha256,
     load_network,
     neighbours_alike,
 )

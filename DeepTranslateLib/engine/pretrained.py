@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.device import place
 from DeepTranslateLib.engine.directions import of_direction
 from DeepTranslateLib.engine.networks import build_network
@@ -19,7 +19,6 @@ from DeepTranslateLib.engine.stages import of_stage
 from DeepTranslateLib.model import Model, ModelError, read_model
 from DeepTranslateLib.recipe import FORWARD
 
-_BLOCK = 1 << 20
 _Module = TypeVar("_Module", bound="Pretrained")
 
 
@@ -63,15 +62,6 @@ def check_file(path: str | Path, sha256: str | None) -> Path:
             f"expected {sha256}. Get that file, or write this one's hash into the recipe."
         )
     return path
-
-
-def file_sha256(path: Path) -> str:
-    """64 hexadecimal digits of a file's contents."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def load_network(path: Path, device: torch.device) -> tuple[nn.Module, Model]:

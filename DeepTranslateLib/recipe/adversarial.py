@@ -111,12 +111,18 @@ class Structure:
     shape_weight: float = limits(
         0.0, minimum=0, maximum=1e6, help="Of labels that differ (Zhang et al. 2018)."
     )
-    features: str = limits("", help="File of the network that perceptual features are of.")
+    features: str = limits(
+        "",
+        suffixes=(".dtmodel", ".safetensors"),
+        help="File of the network that perceptual features are of.",
+    )
     features_sha256: str = limits("", help="Of that file.")
     features_level: int = limits(
         2, minimum=0, maximum=7, help="Of the features, 0 the finest that the network has."
     )
-    segmentor: str = limits("", help="File of the model that labels both images.")
+    segmentor: str = limits(
+        "", suffixes=(".dtmodel",), help="File of the model that labels both images."
+    )
     segmentor_sha256: str = limits("", help="Of that file.")
 
     def validate(self, path: str) -> None:

@@ -16,11 +16,11 @@ from engine_samples import labels_recipe
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.methods import Batch, build_method
 from DeepTranslateLib.engine.methods.variety import Variety
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.pretrained import file_sha256
 from DeepTranslateLib.engine.unpairedset import ValidationPair
 from DeepTranslateLib.model import read_model
 from DeepTranslateLib.recipe import BACKWARD, FORWARD, Recipe

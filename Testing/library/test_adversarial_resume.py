@@ -12,8 +12,8 @@ import torch
 from adversarial_samples import METHODS, cohort, model_file, recipe_of
 from engine_samples import labels_recipe
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.checkpoint import load_state
-from DeepTranslateLib.engine.pretrained import file_sha256
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.jobs import Stopped

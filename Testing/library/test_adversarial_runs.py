@@ -15,6 +15,7 @@ from engine_samples import labels_recipe, lps_affine, volume_recipe
 from safetensors.torch import load
 from torch import Tensor
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.cohort import Case, Cohort, cohort_from_lists
 from DeepTranslateLib.engine import estimate as estimating
 from DeepTranslateLib.engine.checkpoint import load_state
@@ -22,7 +23,6 @@ from DeepTranslateLib.engine.directions import joined, of_direction
 from DeepTranslateLib.engine.estimate import estimate
 from DeepTranslateLib.engine.export import export_model
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.pretrained import file_sha256
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.engine.translation import Translator

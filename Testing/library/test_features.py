@@ -14,11 +14,12 @@ from engine_samples import labels_recipe, volume_recipe
 from safetensors.torch import save, save_file
 from torch import Tensor
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.features import feature_network
 from DeepTranslateLib.engine.losses.perceptual import perceptual
 from DeepTranslateLib.engine.losses.shape_consistency import shape_consistency
 from DeepTranslateLib.engine.networks import build_network
-from DeepTranslateLib.engine.pretrained import PretrainedError, file_sha256
+from DeepTranslateLib.engine.pretrained import PretrainedError
 from DeepTranslateLib.engine.segmentor import segmentation_network
 from DeepTranslateLib.model import Card, ModelError, write_model
 from DeepTranslateLib.recipe import Recipe

@@ -254,6 +254,29 @@ def test_a_training_is_started_watched_and_ends_in_a_model_of_both_ways(widget, 
 # ---- what the monitor shows
 
 
+def test_a_network_that_is_chosen_brings_its_checksum(widget, chooseFile, tmp_path):
+    show(widget, unpairedRecipe())
+    form = widget.recipes.form
+    form.editors["structure", "perceptual_weight"].widget.text = "0.5"
+    assert "structure.features" in widget.recipes.problem
+    # The SHA-256 of "abc", FIPS 180-2, B.1.
+    (tmp_path / "mine.dtmodel").write_bytes(b"abc")
+    digits = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    editor = form.editors["structure", "features"]
+    editor.button.click()  # no file is chosen
+    assert editor.edit.text == ""
+    chooseFile(tmp_path / "mine.dtmodel")
+    editor.button.click()
+    assert widget.recipes.problem == ""
+    structure = widget.recipes.recipe().structure
+    assert structure.features == str(tmp_path / "mine.dtmodel")
+    assert structure.features_sha256 == digits
+    assert form.editors["structure", "features_sha256"].widget.text == digits
+    # Typed, the path is another, and the checksum stays what it was, to be refused by the training.
+    editor.edit.text = str(tmp_path / "other.dtmodel")
+    assert widget.recipes.recipe().structure.features_sha256 == digits
+
+
 def records():
     return [
         {

@@ -143,6 +143,49 @@ class TextEditor(FieldEditor):
         self.widget.text = str(value)
 
 
+class FileEditor(FieldEditor):
+    """A file's path, typed or chosen.
+
+    Args:
+        onChange: Called with the path at each change.
+        suffixes: Of the files to choose from.
+
+    Attributes:
+        edit: The QLineEdit of the path.
+        button: Asks for a file.
+        onChosen: Called with the path of a file that was chosen, after `onChange`.
+    """
+
+    def __init__(self, onChange: OnChange, suffixes: Sequence[str]) -> None:
+        super().__init__(onChange)
+        self.onChosen: Callable[[str], None] = lambda path: None
+        self._filter = " ".join(f"*{suffix}" for suffix in suffixes)
+        self.widget = qt.QWidget()
+        row = qt.QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.edit = qt.QLineEdit()
+        self.edit.connect("textChanged(QString)", self._changed)
+        self.button = qt.QToolButton()
+        self.button.text = "..."
+        self.button.toolTip = _("Choose a file")
+        self.button.connect("clicked()", self._ask)
+        row.addWidget(self.edit)
+        row.addWidget(self.button)
+
+    def _ask(self) -> None:
+        path = qt.QFileDialog.getOpenFileName(
+            self.widget, _("File"), self.edit.text, _("Files ({names})").format(names=self._filter)
+        )
+        # Qt 5 returns the path, some bindings a pair.
+        path = path if isinstance(path, str) else path[0]
+        if path:
+            self.edit.text = path
+            self.onChosen(path)
+
+    def _show(self, value: Any) -> None:
+        self.edit.text = str(value)
+
+
 class RangeEditor(FieldEditor):
     """A lower and an upper number."""
 

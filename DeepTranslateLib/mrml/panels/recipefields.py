@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.mrml.panels.fieldeditors import (
     ChoiceEditor,
     FieldEditor,
+    FileEditor,
     FlagEditor,
     JsonLabel,
     ListEditor,
@@ -81,6 +82,8 @@ def _maker(field: dataclasses.Field[Any], kind: Any) -> Callable[[OnChange], Fie
         )
     if kind is float:
         return NumberEditor
+    if kind is str and limits.get("suffixes"):
+        return lambda changed: FileEditor(changed, limits["suffixes"])
     if kind is str:
         return TextEditor
     if typing.get_origin(kind) is tuple and typing.get_args(kind) == (float, float):

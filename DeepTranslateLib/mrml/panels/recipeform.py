@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ctk
 import qt
+import slicer
 from slicer.i18n import tr as _
 
-from DeepTranslateLib.mrml.panels.fieldeditors import ChoiceEditor, FieldEditor
+from DeepTranslateLib.checksum import file_sha256
+from DeepTranslateLib.mrml.panels.fieldeditors import ChoiceEditor, FieldEditor, FileEditor
 from DeepTranslateLib.mrml.panels.labelseditor import LabelsEditor
 from DeepTranslateLib.mrml.panels.recipefields import editorFor, tipOf, titleOf
 from DeepTranslateLib.mrml.panels.relevantfields import (
@@ -35,6 +38,8 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 # Shown by others: the format's version, and what the label editor and the chooser show.
 _PROBABILITY = "_probability"
+# Of a file that another field names.
+_CHECKSUM = "_sha256"
 _LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",), ("inputs",)}
 # By the field's name, or by its part and name where several parts have one of that name.
 _TITLES = {
@@ -231,6 +236,8 @@ class RecipeForm:
             if editor is None:
                 continue
             self.editors[where] = editor
+            if isinstance(editor, FileEditor) and f"{field.name}{_CHECKSUM}" in hints:
+                editor.onChosen = self._checksumTaker((*place, f"{field.name}{_CHECKSUM}"))
             editor.widget.objectName = "_".join(str(key) for key in where)
             editor.widget.toolTip = tipOf(field)
             kind = field.name.removesuffix(_PROBABILITY)
@@ -249,6 +256,17 @@ class RecipeForm:
 
     def _reporter(self, place: Place) -> Callable[[Any], None]:
         return lambda value: self._onEdited(place, value)
+
+    def _checksumTaker(self, place: Place) -> Callable[[str], None]:
+        """What writes the checksum of a chosen file into a field."""
+
+        def take(path: str) -> None:
+            with slicer.util.WaitCursor():
+                digits = file_sha256(Path(path))
+            self.editors[place].setValue(digits)
+            self._onEdited(place, digits)
+
+        return take
 
     def _setRowVisible(self, place: Place, visible: bool) -> None:
         if place in self._rows and visible == (place in self._hidden):
