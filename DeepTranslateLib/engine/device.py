@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
+from DeepTranslateLib.engine.convolution import with_halved_volumes
 from DeepTranslateLib.recipe import Recipe
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -75,6 +76,8 @@ def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif wanted.dimension == 3 and device.type == "cpu":
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if wanted.dimension == 3 and device.type == "cpu":
+        network = with_halved_volumes(network)
     return network.to(device)
 
 

@@ -6,7 +6,7 @@ import importlib
 import sys
 
 # Minutes each; `make bench` runs these.
-SHORT = ("translation_memory", "volume_memory", "translation_speed")
+SHORT = ("translation_memory", "volume_memory", "translation_speed", "single_volume")
 # Trainings, hours on a processor; each goes on where it ended.
 TRAININGS = (
     "proposal",
@@ -19,6 +19,7 @@ TRAININGS = (
     "t1_to_t2",
     "mr_to_ct",
     "unpaired",
+    "limbs_adversarial",
 )
 
 
