@@ -59,6 +59,7 @@ from Testing.benchmarks.unpaired_data import (
     untranslated,
 )
 from Testing.benchmarks.unpaired_recipes import METHODS, PAIRS, digest, for_pair, recipe_of
+from Testing.benchmarks.unpaired_segmentor import with_segmentor
 from Testing.benchmarks.unpaired_table import (
     BASELINES,
     MATCHED,
@@ -183,6 +184,7 @@ def _trained(
     recipe: Recipe, drawn: Subjects, pair: tuple[str, str], run: Path, device: str
 ) -> list[Image]:
     make = unpaired_cohort if recipe.is_unpaired else paired_cohort
+    recipe = with_segmentor(recipe, drawn, pair, run.parent / "segmentor", device)
 
     def watch(event: dict[str, Any]) -> None:
         if event["event"] == "epoch":

@@ -10,6 +10,7 @@ from typing import Any
 
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
 from Testing.benchmarks.unpaired_data import WINDOWS
+from Testing.benchmarks.unpaired_segmentor import TO_BE_TRAINED
 
 PAIRS = (("t1", "t2"), ("t1", "ct"))
 _IMAGES = {"t1": ("MR", "T1"), "t2": ("MR", "T2"), "ct": ("CT", "HU")}
@@ -56,6 +57,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "cyclegan, structure": {
         **_CYCLE,
         "structure": {"latent_weight": 1.0},
+    },
+    "cyclegan, shape": {
+        **_CYCLE,
+        "structure": {"latent_weight": 1.0, "shape_weight": 1.0, **TO_BE_TRAINED},
     },
     "unit": {
         "network": {"name": "unit", "levels": 3, "channels": 16, "norm": "instance"},

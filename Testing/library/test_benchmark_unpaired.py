@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.phantom_head import HeadTissue
 from Testing.benchmarks.records import read_records
 from Testing.benchmarks.unpaired import measure, run_seed
 from Testing.benchmarks.unpaired_data import (
@@ -23,6 +25,7 @@ from Testing.benchmarks.unpaired_data import (
     untranslated,
 )
 from Testing.benchmarks.unpaired_recipes import METHODS, PAIRS, digest, recipe_of
+from Testing.benchmarks.unpaired_segmentor import segmentor_cohort, with_segmentor
 from Testing.benchmarks.unpaired_table import BASELINES, table
 
 SMALL = Scale(training=2, test=2, reference=3, slices=4, size=(32, 32), spacing=(6, 6, 9))
@@ -39,6 +42,18 @@ def test_no_subject_is_in_two_groups_and_no_two_are_alike(drawn):
     phantoms = [phantom for group in groups for phantom in group]
     assert len({phantom.name for phantom in phantoms}) == len(phantoms)
     assert len({phantom.labels.voxels.tobytes() for phantom in phantoms}) == len(phantoms)
+
+
+def test_the_segmentor_learns_from_the_heads_that_teach_and_from_no_pair(drawn):
+    cohort = segmentor_cohort(drawn, ("t1", "ct"))
+    seen = {case.image.voxels.tobytes() for case in cohort.cases}
+    expected = {each.images["t1"].voxels.tobytes() for each in drawn.source}
+    assert seen == expected | {each.images["ct"].voxels.tobytes() for each in drawn.target}
+    for case, phantom in zip(cohort.cases, (*drawn.source, *drawn.target), strict=True):
+        bone = np.isin(phantom.labels.voxels, (HeadTissue.BONE, HeadTissue.DIPLOE))
+        assert np.array_equal(case.target.voxels == 3, bone)
+    plain = recipe_of("cyclegan", "t1", "t2")
+    assert with_segmentor(plain, drawn, ("t1", "t2"), Path("nowhere"), "cpu") is plain
 
 
 def test_what_teaches_without_pairs_holds_no_pair_and_no_truth(drawn):
@@ -207,4 +222,4 @@ def test_a_discriminator_must_lower_kid_and_may_cost_a_tenth_of_the_error(mae, k
 def test_holding_the_structure_must_lower_dig_and_not_cost_kid(dig, kid, says):
     held = record("cyclegan, structure", 0, dig=dig, kid=kid)
     lines = table([record("cyclegan", 0), held])
-    assert f"- structure: lower DIG at no higher KID than plain cyclegan: {says}" in lines
+    assert f"- cyclegan, structure: lower DIG at no higher KID than plain cyclegan: {says}" in lines
