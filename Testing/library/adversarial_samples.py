@@ -1,11 +1,13 @@
-"""Tiny recipes, cohorts and models that the tests of adversarial methods share."""
+"""Tiny recipes, cohorts and models, steps and losses that tests of adversarial methods share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from engine_samples import lps_affine
 from safetensors.torch import save
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.engine.dataset import LabelledSlice
-from DeepTranslateLib.engine.methods import Batch
+from DeepTranslateLib.engine.learner import Learner
+from DeepTranslateLib.engine.methods import Batch, build_method
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.unpairedset import Pair
 from DeepTranslateLib.image import Image
@@ -102,3 +105,75 @@ def model_file(folder: Path, recipe: Recipe, name: str) -> Path:
     card = Card(name, "2026-01-01T00:00:00+00:00", "0.1.0", epoch=1, seed=0)
     weights = save(build_network(recipe).state_dict())
     return write_model(folder / f"{name}.dtmodel", recipe, card, weights)
+
+
+class Turns:
+    """Takes the losses of a step and moves nothing: whose they are, their values and gradients."""
+
+    def __init__(self, method: Any) -> None:
+        self._method = method
+        self.names: list[str] = []
+        self.losses: dict[str, float] = {}
+        # By whose turn it is, the networks that got a gradient.
+        self.reached: dict[str, set[str]] = {}
+
+    def __call__(self, name: str, loss: Tensor) -> None:
+        networks = self._method.networks
+        for network in networks.values():
+            network.zero_grad(set_to_none=True)
+        loss.backward()
+        self.names.append(name)
+        self.losses[name] = float(loss.detach())
+        self.reached[name] = {
+            which
+            for which, network in networks.items()
+            if any(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+        }
+
+
+def stepped(recipe: Recipe, shown: Batch, seed: int = 5) -> tuple[Any, Turns, dict[str, Tensor]]:
+    """A method, its losses in its first step, and what it says of them; nothing has moved."""
+    torch.manual_seed(0)
+    method = build_method(recipe, CPU)
+    turns = Turns(method)
+    torch.manual_seed(seed)
+    found = method.training_step(shown, turns)
+    return method, turns, found
+
+
+def draws(seed: int = 1) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def moved(learner: Learner, step: Callable[[], Any]) -> dict[str, float]:
+    """By network how far the weight went that went farthest."""
+
+    def weights() -> dict[str, dict[str, Tensor]]:
+        return {name: copied(w) for name, w in learner.state()["networks"].items()}
+
+    before = weights()
+    step()
+    return {
+        name: max(float((after[key] - before[name][key]).abs().max()) for key in after)
+        for name, after in weights().items()
+    }
+
+
+def translating(method: Any) -> set[str]:
+    return {name for name in method.networks if not name.startswith("critic")}
+
+
+def l1(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).abs().mean()
+
+
+def for_generator(logits: Tensor) -> Tensor:
+    return ((logits - 1) ** 2).mean()
+
+
+def for_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    return (((real - 1) ** 2).mean() + (fake**2).mean()) / 2
+
+
+def about(value: Tensor | float) -> Any:
+    return pytest.approx(float(torch.as_tensor(value).detach()), rel=2e-5)
