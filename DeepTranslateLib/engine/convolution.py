@@ -10,6 +10,8 @@ from torch.nn import functional
 
 # Channels x slices x rows of a single volume up to which PyTorch leaves oneDNN aside.
 _LEFT_ASIDE = 20480
+# Rows and columns of a kernel up to which it does.
+_WIDEST = 3
 
 
 class HalvedConv3d(nn.Conv3d):
@@ -36,9 +38,12 @@ class HalvedConv3d(nn.Conv3d):
         return torch.cat([output[:1], output[1:]], dim=-1)
 
     def _can_be_halved(self, input: Tensor, reach: int) -> bool:
-        if not (input.device.type == "cpu" and input.dtype == torch.float32 and len(input) == 1):
+        if not (input.device.type == "cpu" and input.dtype == torch.float32):
             return False
-        if math.prod(input.shape[1:4]) > _LEFT_ASIDE:
+        if input.ndim != 5 or len(input) != 1 or math.prod(input.shape[1:4]) > _LEFT_ASIDE:
+            return False
+        # Of one voxel the product of matrices is as fast; wide kernels it is never used for.
+        if max(self.kernel_size) == 1 or min(self.kernel_size[1:]) > _WIDEST:
             return False
         if torch.is_autocast_enabled("cpu") or isinstance(self.padding, str):
             return False

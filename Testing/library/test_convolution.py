@@ -42,28 +42,25 @@ def batches_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ({"kernel_size": (1, 3, 5), "padding": (0, 1, 2)}, 6),
         ({"kernel_size": 3, "padding": 2, "dilation": 2}, 8),
         ({"kernel_size": 3, "padding": 1, "stride": (2, 2, 1)}, 8),
-        ({"kernel_size": 1}, 4),
-        ({"kernel_size": 4, "padding": 1}, 9),
+        ({"kernel_size": (3, 1, 1)}, 4),
+        ({"kernel_size": (2, 3, 4), "padding": 1}, 9),
     ],
 )
 def test_halves_give_the_outputs_and_gradients_of_the_whole(
     options: dict[str, Any], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    whole, halved = both(nn.Conv3d(3, 4, **options).double())
-    inputs = [torch.randn(1, 3, 6, 7, width, dtype=torch.float64) for _ in range(2)]
-    inputs[1] = inputs[0].clone()
+    layers = both(nn.Conv3d(3, 4, **options))
+    images = torch.randn(1, 3, 6, 7, width)
     seen = batches_of(monkeypatch)
     outputs = []
-    for layer, image in zip((whole, halved), inputs, strict=True):
-        # Full precision is what is halved; the comparison is of float32.
-        layer.float()
-        image = image.float().requires_grad_()
+    for layer in layers:
+        image = images.clone().requires_grad_()
         output = layer(image)
         (output * torch.arange(output.numel()).reshape(output.shape).sin()).sum().backward()
         gradients = [image.grad, *(each.grad for each in layer.parameters())]
         outputs.append([output.detach(), *gradients])
-    assert seen[-1] == 2
+    assert seen == [1, 2]
     for expected, found in zip(*outputs, strict=True):
         assert found.shape == expected.shape
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -80,15 +77,24 @@ def test_halves_give_the_outputs_and_gradients_of_the_whole(
         ({"padding": 1, "padding_mode": "reflect"}, (1, 3, 4, 4, 8), torch.float32),
         ({"padding": 1, "stride": 2}, (1, 3, 4, 4, 8), torch.float32),
         ({"padding": 1, "groups": 3}, (1, 3, 4, 4, 8), torch.float32),
+        ({"kernel_size": 1}, (1, 3, 4, 4, 8), torch.float32),
+        ({"kernel_size": 5, "padding": 2}, (1, 3, 4, 4, 8), torch.float32),
+        ({"padding": 1, "in_channels": 1}, (1, 4, 4, 8), torch.float32),
     ],
 )
 def test_what_cannot_be_halved_is_convolved_as_it_is(
-    options: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+    options: dict[str, Any],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
-    whole, halved = both(nn.Conv3d(3, 3, 3, **options).to(dtype))
+    options = {"in_channels": 3, "out_channels": 3, "kernel_size": 3, **options}
+    whole, halved = both(nn.Conv3d(**options).to(dtype))
     image = torch.randn(shape, dtype=dtype)
+    seen = batches_of(monkeypatch)
     assert torch.equal(whole(image), halved(image))
+    assert seen == [len(image)] * 2
 
 
 def test_a_network_of_volumes_on_the_cpu_is_halved_and_keeps_its_weights() -> None:
