@@ -111,8 +111,9 @@ class ValidationMetrics:
             self._overlaps[place] += Overlap(both, extra, missed, neither)
 
     def _add_values(self, output: Tensor, batch: Batch) -> None:
-        error = (output - batch.targets).double()
-        weights = batch.mask.double()
+        # On the CPU: an Apple GPU has no doubles.
+        error = (output - batch.targets).cpu().double()
+        weights = batch.mask.cpu().double()
         self._weight += float(weights.sum()) * error.shape[1]
         self._absolute += float((error.abs() * weights).sum())
         self._squared += float((error**2 * weights).sum())

@@ -48,7 +48,7 @@ class Variety:
             small = _small(images)
             now = torch.stack([small.sum(dim=0), small.square().sum(dim=0)])
             before = self._sums.get(name)
-            self._sums[name] = now if before is None else _KEPT * before.to(now.device) + now
+            self._sums[name] = now if before is None else _KEPT * before + now
         of_voxels = self._variances["translated"] / max(self._variances["true"], _NOTHING)
         spread = {name: self._spread(name) for name in shown}
         known = spread["true"] > _NOTHING
@@ -74,5 +74,8 @@ class Variety:
 
 
 def _small(images: Tensor) -> Tensor:
+    """Copies on the CPU: an Apple GPU has neither these means nor doubles."""
+    if images.device.type == "mps":
+        images = images.cpu()
     pooled = functional.adaptive_avg_pool3d if images.ndim == 5 else functional.adaptive_avg_pool2d
-    return pooled(images, _SMALL).double()
+    return pooled(images, _SMALL).cpu().double()
