@@ -7,7 +7,7 @@ different ones. Methods that learn from pairs learn from the subjects of the sou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,7 +90,7 @@ def unpaired_cohort(drawn: Subjects, source: str, target: str) -> Cohort:
             ("source", source, drawn.source),
             ("target", target, drawn.target),
         )
-        for phantom, split in zip(phantoms, _splits(phantoms), strict=True)
+        for phantom, split in zip(phantoms, splits(phantoms), strict=True)
     ]
     return Cohort(tuple(cases), f"heads, {source} and {target}, unpaired")
 
@@ -99,7 +99,7 @@ def paired_cohort(drawn: Subjects, source: str, target: str) -> Cohort:
     """Both contrasts of the subjects of the source domain."""
     cases = [
         Case(phantom.name, phantom.images[source], phantom.images[target], split=split)
-        for phantom, split in zip(drawn.source, _splits(drawn.source), strict=True)
+        for phantom, split in zip(drawn.source, splits(drawn.source), strict=True)
     ]
     return Cohort(tuple(cases), f"heads, {source} with {target}")
 
@@ -146,5 +146,6 @@ def pooled_values(
     )
 
 
-def _splits(phantoms: tuple[HeadPhantom, ...]) -> list[str]:
+def splits(phantoms: Sequence[HeadPhantom]) -> list[str]:
+    """What each does of those that teach: the last is for validation."""
     return ["training"] * (len(phantoms) - 1) + ["validation"]

@@ -17,7 +17,8 @@ from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.phantom_head import HeadTissue as Tissue
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
-from Testing.benchmarks.unpaired_data import WINDOWS, Subjects
+from DeepTranslateLib.runfolder import MODEL_FILE
+from Testing.benchmarks.unpaired_data import WINDOWS, Subjects, splits
 
 #: Tissues that a person would label; blood and calcification are too rare to learn.
 LABELS: dict[str, tuple[Tissue, ...]] = {
@@ -39,18 +40,19 @@ def with_segmentor(
     """The recipe with a segmentor of its two contrasts, which is trained if it is not there.
 
     Args:
-        recipe: That has a weight of shapes; another comes back as it is.
+        recipe: That names one to be trained; another comes back as it is.
         drawn: Who teaches.
         pair: Source and target contrast.
         folder: Of the segmentor's training.
         device: Where it learns.
     """
-    if not recipe.structure.shape_weight:
+    if recipe.structure.segmentor != TO_BE_TRAINED["segmentor"]:
         return recipe
-    model = train(
-        _recipe(pair, recipe.training.seed), segmentor_cohort(drawn, pair), folder, device
-    )
-    named = {"segmentor": str(model.path), "segmentor_sha256": file_sha256(Path(model.path))}
+    path = folder / MODEL_FILE
+    # One that is there stays the file that it is: another has another checksum.
+    if not path.is_file():
+        train(_recipe(pair, recipe.training.seed), segmentor_cohort(drawn, pair), folder, device)
+    named = {"segmentor": str(path), "segmentor_sha256": file_sha256(path)}
     return dataclasses.replace(recipe, structure=dataclasses.replace(recipe.structure, **named))
 
 
@@ -81,8 +83,7 @@ def segmentor_cohort(drawn: Subjects, pair: tuple[str, str]) -> Cohort:
     """One contrast of the heads of the source domain, the other of those of the target domain."""
     cases = []
     for contrast, phantoms in zip(pair, (drawn.source, drawn.target), strict=True):
-        for number, phantom in enumerate(phantoms, start=1):
-            split = "validation" if number == len(phantoms) else "training"
+        for phantom, split in zip(phantoms, splits(phantoms), strict=True):
             labels = _labels(phantom.labels)
             cases.append(Case(phantom.name, phantom.images[contrast], labels, split=split))
     return Cohort(tuple(cases), f"heads, {' or '.join(pair)} with labels")

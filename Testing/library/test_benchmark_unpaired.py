@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.phantom_head import HeadTissue
 from Testing.benchmarks.records import read_records
@@ -54,6 +56,23 @@ def test_the_segmentor_learns_from_the_heads_that_teach_and_from_no_pair(drawn):
         assert np.array_equal(case.target.voxels == 3, bone)
     plain = recipe_of("cyclegan", "t1", "t2")
     assert with_segmentor(plain, drawn, ("t1", "t2"), Path("nowhere"), "cpu") is plain
+
+
+def test_a_segmentor_that_is_there_stays_the_file_that_it_is(drawn, tmp_path):
+    (tmp_path / "model.dtmodel").write_bytes(b"as it was trained")
+    recipe = recipe_of("cyclegan, shape", "t1", "t2")
+    named = with_segmentor(recipe, drawn, ("t1", "t2"), tmp_path, "cpu").structure
+    assert named.segmentor == str(tmp_path / "model.dtmodel")
+    assert named.segmentor_sha256 == file_sha256(tmp_path / "model.dtmodel")
+    assert (tmp_path / "model.dtmodel").read_bytes() == b"as it was trained"
+    assert recipe.structure.shape_weight == named.shape_weight
+
+
+def test_a_recipe_that_names_its_own_segmentor_keeps_it(drawn):
+    recipe = recipe_of("cyclegan, shape", "t1", "t2")
+    structure = dataclasses.replace(recipe.structure, segmentor="own.dtmodel")
+    own = dataclasses.replace(recipe, structure=structure)
+    assert with_segmentor(own, drawn, ("t1", "t2"), Path("nowhere"), "cpu") is own
 
 
 def test_what_teaches_without_pairs_holds_no_pair_and_no_truth(drawn):
