@@ -36,10 +36,9 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Contrast", ("contrast",)),
     ("Augmentation", ("augmentation",)),
 )
+# Ends of names: how often something happens, and what tells the file that another field names.
+_PROBABILITY, _CHECKSUM = "_probability", "_sha256"
 # Shown by others: the format's version, and what the label editor and the chooser show.
-_PROBABILITY = "_probability"
-# Of a file that another field names.
-_CHECKSUM = "_sha256"
 _LEFT_OUT = {("version",), ("target", "labels"), ("target", "kind"), ("reference",), ("inputs",)}
 # By the field's name, or by its part and name where several parts have one of that name.
 _TITLES = {
