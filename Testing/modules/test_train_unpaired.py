@@ -272,6 +272,14 @@ def test_a_network_that_is_chosen_brings_its_checksum(widget, chooseFile, tmp_pa
     assert structure.features == str(tmp_path / "mine.dtmodel")
     assert structure.features_sha256 == digits
     assert form.editors["structure", "features_sha256"].widget.text == digits
+    # A folder cannot be read: the checksum of the file before does not stay.
+    (tmp_path / "folder.dtmodel").mkdir()
+    chooseFile(tmp_path / "folder.dtmodel")
+    editor.button.click()
+    assert form.editors["structure", "features_sha256"].widget.text == ""
+    assert "features_sha256" in widget.recipes.problem
+    chooseFile(tmp_path / "mine.dtmodel")
+    editor.button.click()
     # Typed, the path is another, and the checksum stays what it was, to be refused by the training.
     editor.edit.text = str(tmp_path / "other.dtmodel")
     assert widget.recipes.recipe().structure.features_sha256 == digits

@@ -10,6 +10,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from DeepTranslateLib.mrml.panels.filedialogs import fileToOpen
+
 OnChange = Callable[[Any], None]
 _LARGEST_WHOLE = 2**31 - 1
 # From here on, single steps would be too small.
@@ -173,11 +175,9 @@ class FileEditor(FieldEditor):
         row.addWidget(self.button)
 
     def _ask(self) -> None:
-        path = qt.QFileDialog.getOpenFileName(
+        path = fileToOpen(
             self.widget, _("File"), self.edit.text, _("Files ({names})").format(names=self._filter)
         )
-        # Qt 5 returns the path, some bindings a pair.
-        path = path if isinstance(path, str) else path[0]
         if path:
             self.edit.text = path
             self.onChosen(path)

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from DeepTranslateLib.model import SUFFIX, Model, ModelError
 from DeepTranslateLib.mrml.modellibrary import addModel, libraryModels, modelsFolder
 from DeepTranslateLib.mrml.panels.directionchooser import DirectionChooser
+from DeepTranslateLib.mrml.panels.filedialogs import filesToOpen
 from DeepTranslateLib.mrml.panels.modelcard import ModelCard
 from DeepTranslateLib.recipe import FORWARD
 
@@ -172,12 +173,10 @@ class ModelSelector:
         self._onChanged()
 
     def _browse(self) -> None:
-        found = qt.QFileDialog.getOpenFileNames(
+        names = filesToOpen(
             self.widget, _("Add model files"), "", _("Models (*{suffix})").format(suffix=SUFFIX)
         )
-        # PySide answers with the filter too, PythonQt with the names alone.
-        names = found[0] if found and not isinstance(found[0], str) else found
-        self.addFiles(list(names))
+        self.addFiles(names)
 
 
 def _goToTrain() -> None:

@@ -12,6 +12,7 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
+from DeepTranslateLib.mrml.panels.filedialogs import fileToOpen, fileToSave
 from DeepTranslateLib.mrml.panels.recipeform import Place, RecipeForm
 from DeepTranslateLib.mrml.segmentlabels import labelsOf, plainName
 from DeepTranslateLib.recipe import (
@@ -163,11 +164,7 @@ class RecipeChooser:
             self.setRecipe(read_recipe(self._names[index]))
 
     def _askForFile(self) -> None:
-        path = qt.QFileDialog.getOpenFileName(
-            self.combo, _("Recipe"), "", _("Recipes (*.json);;All files (*)")
-        )
-        # Qt 5 returns the path, some bindings a pair.
-        path = path if isinstance(path, str) else path[0]
+        path = fileToOpen(self.combo, _("Recipe"), "", _("Recipes (*.json);;All files (*)"))
         if path:
             self.readFile(path)
 
@@ -175,10 +172,9 @@ class RecipeChooser:
         recipe = self._recipe
         if recipe is None:
             return
-        path = qt.QFileDialog.getSaveFileName(
+        path = fileToSave(
             self.combo, _("Save recipe"), f"{recipe.name}.json", _("Recipes (*.json)")
         )
-        path = path if isinstance(path, str) else path[0]
         if path:
             try:
                 write_recipe(recipe, path)

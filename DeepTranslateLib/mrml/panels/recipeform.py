@@ -260,8 +260,11 @@ class RecipeForm:
         """What writes the checksum of a chosen file into a field."""
 
         def take(path: str) -> None:
-            with slicer.util.WaitCursor():
-                digits = file_sha256(Path(path))
+            try:
+                with slicer.util.WaitCursor():
+                    digits = file_sha256(Path(path))
+            except OSError:
+                digits = ""  # which the recipe's check tells of; that of another file would mislead
             self.editors[place].setValue(digits)
             self._onEdited(place, digits)
 

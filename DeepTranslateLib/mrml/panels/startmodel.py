@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from DeepTranslateLib.model import SUFFIX, Model, ModelError, read_model
 from DeepTranslateLib.mrml.modellibrary import libraryModels
+from DeepTranslateLib.mrml.panels.filedialogs import fileToOpen
 
 
 class StartModel:
@@ -72,8 +73,5 @@ class StartModel:
         if index < len(self._paths):
             self.choose(self._paths[index])
             return
-        path = qt.QFileDialog.getOpenFileName(
-            self.combo, _("Model to start from"), "", f"DeepTranslate (*{SUFFIX})"
-        )
-        path = path if isinstance(path, str) else path[0]
+        path = fileToOpen(self.combo, _("Model to start from"), "", f"DeepTranslate (*{SUFFIX})")
         self.choose(path or self.path)

@@ -38,7 +38,7 @@ _NAMES = {
     "gradient_difference": "DIG",
     "losses": "losses of the networks",
     "discriminator_accuracy": "told right by the discriminator",
-    "variance_ratio": "variance of outputs, part of the target's",
+    "variance_ratio": "variance within and between outputs, part of the target's",
     "gradients": "gradients",
 }
 
