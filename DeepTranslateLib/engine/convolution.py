@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,31 +23,43 @@ class HalvedConv3d(nn.Conv3d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        reach = self.dilation[2] * (self.kernel_size[2] - 1)
-        if not self._can_be_halved(input, reach):
+        if not self._can_be_halved(input):
             return super()._conv_forward(input, weight, bias)
         depth, rows, columns = (int(each) for each in self.padding)
-        padded = functional.pad(input, (columns, columns))
-        half = (padded.shape[-1] - reach) // 2
-        halves = torch.cat([padded[..., : half + reach], padded[..., half:]])
+        if self.padding_mode == "zeros":
+            padded = functional.pad(input, (columns, columns))
+        else:
+            around = (columns, columns, rows, rows, depth, depth)
+            padded = functional.pad(input, around, mode=self.padding_mode)
+            depth = rows = 0
+        half = (padded.shape[-1] - self._reach) // 2
+        halves = torch.cat([padded[..., : half + self._reach], padded[..., half:]])
         output = functional.conv3d(
             halves, weight, bias, self.stride, (depth, rows, 0), self.dilation, self.groups
         )
         return torch.cat([output[:1], output[1:]], dim=-1)
 
-    def _can_be_halved(self, input: Tensor, reach: int) -> bool:
+    @property
+    def _reach(self) -> int:
+        """Columns that the kernel sees besides one."""
+        return self.dilation[2] * (self.kernel_size[2] - 1)
+
+    def _can_be_halved(self, input: Tensor) -> bool:
         if not (input.device.type == "cpu" and input.dtype == torch.float32):
             return False
-        if input.ndim != 5 or len(input) != 1 or math.prod(input.shape[1:4]) > _LEFT_ASIDE:
+        if input.ndim != 5 or len(input) != 1 or isinstance(self.padding, str):
+            return False
+        if torch.is_autocast_enabled("cpu") or self.stride[2] != 1 or self.groups != 1:
             return False
         # Of one voxel the product of matrices is as fast; wide kernels it is never used for.
         if max(self.kernel_size) == 1 or min(self.kernel_size[1:]) > _WIDEST:
             return False
-        if torch.is_autocast_enabled("cpu") or isinstance(self.padding, str):
-            return False
-        outputs = input.shape[-1] + 2 * int(self.padding[2]) - reach
-        plain = self.padding_mode == "zeros" and self.stride[2] == 1 and self.groups == 1
-        return plain and outputs > 0 and outputs % 2 == 0
+        # What is not zeros around it PyTorch adds to the volume first.
+        added = [0 if self.padding_mode == "zeros" else 2 * int(each) for each in self.padding]
+        channels, slices, rows, columns = input.shape[1:]
+        outputs = columns + 2 * int(self.padding[2]) - self._reach
+        few = channels * (slices + added[0]) * (rows + added[1]) <= _LEFT_ASIDE
+        return few and outputs > 0 and outputs % 2 == 0
 
 
 def with_halved_volumes(network: nn.Module) -> nn.Module:

@@ -44,6 +44,8 @@ def batches_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ({"kernel_size": 3, "padding": 1, "stride": (2, 2, 1)}, 8),
         ({"kernel_size": (3, 1, 1)}, 4),
         ({"kernel_size": (2, 3, 4), "padding": 1}, 9),
+        ({"kernel_size": 3, "padding": 1, "padding_mode": "reflect"}, 8),
+        ({"kernel_size": 3, "padding": (2, 1, 3), "padding_mode": "replicate"}, 8),
     ],
 )
 def test_halves_give_the_outputs_and_gradients_of_the_whole(
@@ -74,7 +76,8 @@ def test_halves_give_the_outputs_and_gradients_of_the_whole(
         ({"padding": 1}, (1, 3, 4, 4, 8), torch.float64),
         ({"padding": 1}, (1, 3, 80, 86, 8), torch.float32),
         ({"padding": "same"}, (1, 3, 4, 4, 8), torch.float32),
-        ({"padding": 1, "padding_mode": "reflect"}, (1, 3, 4, 4, 8), torch.float32),
+        ({"padding": 1, "padding_mode": "reflect"}, (1, 3, 4, 4, 7), torch.float32),
+        ({"padding": 1, "padding_mode": "reflect"}, (1, 3, 78, 86, 8), torch.float32),
         ({"padding": 1, "stride": 2}, (1, 3, 4, 4, 8), torch.float32),
         ({"padding": 1, "groups": 3}, (1, 3, 4, 4, 8), torch.float32),
         ({"kernel_size": 1}, (1, 3, 4, 4, 8), torch.float32),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from DeepTranslateLib.engine.device import place
 from DeepTranslateLib.engine.discriminators import build_discriminator
 from DeepTranslateLib.engine.losses import build_loss
 from DeepTranslateLib.engine.losses.latent import kl_divergence, sampled_latent
@@ -31,9 +32,9 @@ class UNIT(Game):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         pair = build_pair(recipe)
-        self._ways: dict[str, UnitTranslator] = {
-            name: way.to(device) for name, way in zip((THERE, BACK), pair, strict=True)
-        }
+        for way in pair:
+            place(way, recipe, device)
+        self._ways: dict[str, UnitTranslator] = dict(zip((THERE, BACK), pair, strict=True))
         critics = {
             f"critic of {name}": Critic(build_discriminator(recipe, 1).to(device), recipe)
             for name in self._ways
