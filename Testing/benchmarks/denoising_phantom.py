@@ -54,7 +54,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "preprocessing": {"window": [-1024, 1024]},
     "target": {"range": [-1024, 1024]},
     "noise": {"kind": "none", "level": None},
-    "training": {"batch_size": 1, "epochs": 30},
+    "training": {"batch_size": 1, "epochs": 90},
 }
 
 Slice = npt.NDArray[np.float64]
