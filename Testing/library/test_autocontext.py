@@ -143,11 +143,12 @@ def test_further_stages_see_predictions_by_networks_that_have_not_learnt_from_th
                 made = None
                 for number in range(1, stage + 1):
                     made = predicted(of_folder(tmp_path, number, fold), recipe, image, made)
-                assert torch.equal(volume.earlier, made)
+                # A CPU sums the halves of a volume apart.
+                torch.testing.assert_close(volume.earlier, made, rtol=0, atol=1e-5)
                 assert made.std() > 0
                 if fold is not None:
                     other = predicted(of_folder(tmp_path, 1, None), recipe, image)
-                    assert not torch.equal(made, other)
+                    assert (made - other).abs().max() > 1e-3
     assert {event["stage"] for event in events if event["event"] == "epoch"} == {1, 2, 3}
     counted = [(e["training"], e["trainings"]) for e in events if e["event"] == "training_started"]
     assert counted == [(n, 7) for n in range(1, 8)]
