@@ -68,7 +68,7 @@ def place(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module
 
     Channels last was faster for the U-Net of slices without norm and slower with instance norm;
     so it was for volumes, on CPUs. The rule is fixed rather than timed, so that a resumed training
-    computes in the same order.
+    computes in the same order. Single volumes are convolved in halves on a CPU (`HalvedConv3d`).
     """
     wanted = recipe.network
     if wanted.name == "unet" and wanted.norm in ("none", "batch"):

@@ -22,21 +22,10 @@ LONG = 100_000
 
 
 @pytest.fixture
-def widget(panel, tmp_path):
+def widget(trainPanel):
     needTorch()
-    settings = slicer.app.userSettings()
-    settings.setValue("DeepTranslate/RunsFolder", str(tmp_path / "runs"))
-    settings.setValue("DeepTranslate/ModelsFolder", str(tmp_path / "models"))
-    widget = panel("DeepTranslateTrain")
-    widget.builder.clear()
-    widget.recipes.setRecipe(tinyRecipe())
-    widget.ui.runFolderEdit.currentPath = str(tmp_path / "run")
-    yield widget
-    if widget.slot.busy:
-        widget.slot.cancel()
-        waitUntil(lambda: not widget.slot.busy)
-    settings.remove("DeepTranslate/RunsFolder")
-    settings.remove("DeepTranslate/ModelsFolder")
+    trainPanel.recipes.setRecipe(tinyRecipe())
+    return trainPanel
 
 
 @pytest.fixture
