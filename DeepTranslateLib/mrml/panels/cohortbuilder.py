@@ -88,6 +88,7 @@ class CohortBuilder:
         self.hint.wordWrap = True
         column.addWidget(self.hint)
         self.segments = SegmentTable(column, self._mappingChanged)
+        column.addStretch(1)
         self.tabs.addTab(page, _("In the scene"))
 
     def setRecipe(self, recipe: Recipe | None) -> None:
