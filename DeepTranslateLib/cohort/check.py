@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from DeepTranslateLib.cohort.case import DOMAINS, Case, stack_axis
 from DeepTranslateLib.cohort.cases import Cohort
@@ -230,10 +231,29 @@ def _check_target(case: Case, image: Image, target: Image, recipe: Recipe) -> It
         yield elsewhere
         return
     if recipe.target.kind == "volume":
-        yield from _check_values(case.subject, "target", target, units_of(case, recipe)[1])
+        units = units_of(case, recipe)[1]
+        if units == "HU" and _is_label_map(target.voxels):
+            yield Fault(
+                case.subject,
+                "labels_for_volume",
+                "error",
+                f"The target has the whole numbers 0 to {target.voxels.max():.0f} alone: it looks "
+                "like a label map, and the recipe makes a volume in HU.",
+                "Name the volume that is to be made; leave the column out where the recipe makes "
+                "its noisy inputs itself; take a recipe of labels where tissue is to be found.",
+            )
+            return
+        yield from _check_values(case.subject, "target", target, units)
         return
     axis = stack_axis(image, recipe.sampling.plane)
     yield from check_labels(case, np.moveaxis(target.voxels, axis, 0), recipe)
+
+
+def _is_label_map(voxels: npt.NDArray[np.generic]) -> bool:
+    """Whether these are whole numbers from 0 to at most 255."""
+    if not voxels.size or not (voxels.min() >= 0 and voxels.max() <= 255):  # also of NaN
+        return False
+    return bool(np.all(voxels == np.floor(voxels.astype(np.float64))))
 
 
 def _name(target: Path | Image | None) -> str:

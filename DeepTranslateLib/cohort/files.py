@@ -21,7 +21,7 @@ LABEL_WORDS = ("label", "seg", "mask", "tissue", "target")
 _IMAGE_NAMES = ("image", "ct", "volume")
 _LABEL_NAMES = ("labels", "label", "target")
 _LISTED = 5  # how many faults or names one message lists
-_CSV_HINT = "or list the files in a CSV with the columns subject, image, labels"
+_CSV_HINT = "or list the files in a CSV with the columns subject, image, labels (or target)"
 
 
 def read_cases(path: str | Path) -> tuple[Case, ...]:
@@ -49,8 +49,8 @@ def read_cases(path: str | Path) -> tuple[Case, ...]:
         cases = _read_csv(path)
     else:
         raise CohortError(
-            f"{path} is no cohort. Give a CSV with the columns {', '.join(_READ_COLUMNS)}, a "
-            "folder with one folder a subject, or an nnU-Net data set."
+            f"{path} is no cohort. Give a CSV with the columns {', '.join(_READ_COLUMNS)} (target "
+            "may stand for labels), a folder with one folder a subject, or an nnU-Net data set."
         )
     return tuple(cases)
 
@@ -122,6 +122,11 @@ def _column_names(path: Path, header: Sequence[str]) -> list[str]:
     names = [name.strip().lower() for name in header]
     while names and not names[-1]:
         names.pop()
+    if {"labels", "target"} <= set(names):
+        raise CohortError(
+            f"{path}, row 1: found both 'labels' and 'target', which are one column. Keep 'labels' "
+            "where tissue is to be found, 'target' where a volume is to be made."
+        )
     names = ["labels" if name == "target" else name for name in names]
     unknown = [name for name in names if name not in _READ_COLUMNS]
     missing = [name for name in COLUMNS[:2] if name not in names]
@@ -152,7 +157,7 @@ def _read_folder(folder: Path) -> list[Case]:
     if not subjects:
         raise CohortError(
             f"{folder} holds no folders; found {_names(_visible(folder))}. Make one folder a "
-            f"subject with its image and its labels, {_CSV_HINT}."
+            f"subject with its image and its labels or target, {_CSV_HINT}."
         )
     cases, faults = [], []
     for subject in subjects:

@@ -387,6 +387,16 @@ def test_a_target_volume_is_checked_for_its_units_and_its_grid():
     only(check(Case("a", mr, moved), by=VOLUME), "geometry_mismatch")
 
 
+def test_labels_in_place_of_a_volume_in_hu_are_called_so():
+    fault = only(check(Case("a", ct(), labels()), by=VOLUME), "labels_for_volume")
+    assert "label map" in fault.found
+    assert "column" in fault.advice
+    # A picture of 0 to 255 in fractions, and a CT of whole numbers, are no label maps.
+    only(check(Case("a", ct(), in_units(1 / 600, 0.5, -300, 300)), by=VOLUME), "units")
+    whole = Image(ct().voxels.astype(np.int16), AFFINE)
+    assert check(Case("a", in_units(1, 0), whole), by=VOLUME) == ()
+
+
 # --- the table
 
 
