@@ -11,6 +11,7 @@ from typing import Any
 from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, finite
 from DeepTranslateLib.cli.failures import DONE
+from DeepTranslateLib.cli.watching import warning_text
 
 _DESCRIPTION = """Train on all subjects but those of a fold and measure these, for each fold.
 
@@ -122,7 +123,7 @@ def _progress(console: Console, runs: int) -> Iterator[Callable[[dict[str, Any]]
         slices = "" if run["slices"] is None else f"{run['slices']} slices, "
         name = f"{slices}seed {run['seed']}, fold {run['fold']}"
         if kind == "warning":
-            console.warn(f"{record['subject']}: {record['message']}")
+            console.warn(warning_text(record))
         elif kind == "configured":
             console.say(f"{name}: the recipe was chosen from what this fold learns from")
         elif kind == "epoch":

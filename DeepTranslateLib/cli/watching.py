@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
             anew = f"; anew: {', '.join(record['fresh'])}" if record["fresh"] else ""
             console.say(f"Starting from the model '{record['name']}'{anew}.")
         elif kind == "warning":
-            console.warn(f"{record['subject']}: {record['message']}")
+            console.warn(warning_text(record))
         elif kind == "training_started":
             going_on = f", going on after epoch {record['epoch']}" if record["resumed"] else ""
             console.say(
@@ -48,6 +48,16 @@ def training_progress(console: Console, epochs: int) -> Iterator[Callable[[dict[
 
     with console.progress("Epochs", epochs):
         yield show
+
+
+def warning_text(record: Mapping[str, Any]) -> str:
+    """What a training's event `warning` says, with the subject before it where it is about one.
+
+    Args:
+        record: The event, with its `message`; `subject` is empty where it is about the training.
+    """
+    subject = record.get("subject", "")
+    return f"{subject}: {record['message']}" if subject else str(record["message"])
 
 
 def _stage(record: dict[str, Any]) -> str:
