@@ -92,6 +92,9 @@ def by_dimension(
 ) -> tuple[Tensor, int]:
     """What a network makes of images, slice by slice where it is of slices and they are patches.
 
+    It computes in full precision, also under autocast: what judges by differences of two outputs
+    would lose most of a small one.
+
     Args:
         network: Takes (B, 1, *S), S of `dimension` axes.
         images: (B, 1, H, W) or (B, 1, D, H, W).
@@ -104,12 +107,28 @@ def by_dimension(
     Raises:
         PretrainedError: The network is of volumes and the images are slices.
     """
-    if images.ndim - 2 == dimension:
-        return network(images), 1
-    if dimension == 3:
+    refuse_volumes(dimension, images.ndim - 2, path)
+    with torch.autocast(images.device.type, enabled=False):
+        images = images.float()
+        if images.ndim - 2 == dimension:
+            return network(images), 1
+        slices = images.transpose(1, 2).flatten(0, 1)
+        return network(slices), images.shape[2]
+
+
+def refuse_volumes(dimension: int, of_images: int, path: Path) -> None:
+    """Refuse a network of volumes where the images are slices.
+
+    Args:
+        dimension: Of what the network takes, 2 or 3.
+        of_images: Of what it is to be shown.
+        path: Of its file, for the message.
+
+    Raises:
+        PretrainedError: It is one.
+    """
+    if dimension > of_images:
         raise PretrainedError(
             f"The network of {path} takes patches of volumes, and the images are slices. Name one "
             "that was trained on slices."
         )
-    slices = images.transpose(1, 2).flatten(0, 1)
-    return network(slices), images.shape[2]

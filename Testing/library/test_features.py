@@ -150,6 +150,30 @@ def test_perceptual_loss_by_a_model_is_zero_for_the_same_image_and_no_other(
     assert float(perceptual(features, image.flip(3), image)) > 0
 
 
+@pytest.mark.parametrize("kind", ["model", "vgg", "segmentor"])
+def test_what_judges_computes_in_full_precision_also_under_autocast(
+    tmp_path: Path, vgg: tuple[Path, dict[str, Tensor]], kind: str
+) -> None:
+    path = written(tmp_path, three_levels())
+    judge: Any = {
+        "model": lambda: feature_network(path, None, 1, CPU),
+        "vgg": lambda: feature_network(vgg[0], None, 0, CPU),
+        "segmentor": lambda: segmentation_network(path, None, (-1500.0, 2500.0), CPU),
+    }[kind]()
+    image = torch.rand(2, 1, 8, 8)
+    patches = torch.rand(1, 1, 3, 8, 8)
+    # What a translating network gives under autocast.
+    half = image.bfloat16()
+    shown = (image, patches, half)
+    expected = [judge(each.float()) for each in shown]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [judge(each) for each in shown]
+        assert torch.is_autocast_enabled("cpu")
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.dtype == torch.float32
+        assert torch.equal(mine, theirs)
+
+
 VGG_CONVOLUTIONS = {  # torchvision's numbers of vgg16().features
     0: (3, 64), 2: (64, 64),
     5: (64, 128), 7: (128, 128),
