@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ class ImagePool:
     """Gives new images mixed with earlier ones (Shrivastava et al. 2017; Zhu et al. 2017, sec. 4).
 
     Until it is full it keeps each image and gives it back. After that each image is, with a chance
-    of a half, exchanged for one of those kept, which takes its place. Draws are from torch's
-    generator of the CPU, so that a training that is resumed draws the same.
+    of a half, exchanged for one of those kept, which takes its place. An image of a shape that none
+    of those kept has takes the place of one of the commonest shape, and is given back. Draws are
+    from torch's generator of the CPU, so that a training that is resumed draws the same.
 
     Args:
         size: Images that are kept, 50 as published; 0 gives what comes.
@@ -64,10 +66,21 @@ class ImagePool:
             self._images.append(image.clone())
             return image
         # Slices of several volumes may differ in size, and a batch cannot.
-        alike = [n for n, kept in enumerate(self._images) if kept.shape == image.shape]
-        if not alike or torch.rand(()) < 0.5:
+        alike = self._places_of(image.shape)
+        if not alike:
+            ((commonest, _),) = Counter(kept.shape for kept in self._images).most_common(1)
+            self._images[_one_of(self._places_of(commonest))] = image.clone()
             return image
-        place = alike[int(torch.randint(len(alike), ()))]
+        if torch.rand(()) < 0.5:
+            return image
+        place = _one_of(alike)
         earlier = self._images[place].to(image)
         self._images[place] = image.clone()
         return earlier
+
+    def _places_of(self, shape: torch.Size) -> list[int]:
+        return [n for n, kept in enumerate(self._images) if kept.shape == shape]
+
+
+def _one_of(places: list[int]) -> int:
+    return places[int(torch.randint(len(places), ()))]

@@ -98,13 +98,56 @@ def test_a_pool_that_became_smaller_is_refused() -> None:
         ImagePool(2).restore(pool.state())
 
 
+def shapes(pool: ImagePool) -> list[tuple[int, ...]]:
+    return sorted(tuple(image.shape) for image in pool.state()["images"])
+
+
 def test_images_of_another_size_are_exchanged_among_themselves() -> None:
     torch.manual_seed(3)
     pool = ImagePool(4)
     pool.mixed(torch.zeros(2, 1, 4, 4))
     pool.mixed(torch.zeros(2, 1, 4, 5))
-    for n in range(40):
-        width = (4, 5, 6)[n % 3]
-        assert pool.mixed(torch.full((2, 1, 4, width), float(n))).shape == (2, 1, 4, width)
-    shapes = [tuple(image.shape) for image in pool.state()["images"]]
-    assert shapes == [(1, 4, 4)] * 2 + [(1, 4, 5)] * 2
+    earlier = 0
+    for n in range(1, 41):
+        width = (4, 5)[n % 2]
+        given = pool.mixed(torch.full((2, 1, 4, width), float(n)))
+        assert given.shape == (2, 1, 4, width)
+        earlier += int((given[:, 0, 0, 0] != n).sum())
+    assert shapes(pool) == [(1, 4, 4)] * 2 + [(1, 4, 5)] * 2
+    assert 20 < earlier < 60
+
+
+def test_a_size_that_comes_when_the_pool_is_full_takes_a_place_of_the_commonest() -> None:
+    torch.manual_seed(4)
+    pool = ImagePool(5)
+    pool.mixed(torch.zeros(3, 1, 4, 4))
+    pool.mixed(torch.zeros(2, 1, 4, 5))
+    late = torch.full((1, 1, 4, 6), 1.0)
+    assert torch.equal(pool.mixed(late), late)
+    assert shapes(pool) == [(1, 4, 4)] * 2 + [(1, 4, 5)] * 2 + [(1, 4, 6)]
+    # It is a copy, and from now on the discriminator is shown it again.
+    late.fill_(99)
+    given = [float(pool.mixed(torch.full((1, 1, 4, 6), n))[0, 0, 0, 0]) for n in range(2, 30)]
+    assert 1.0 in given
+    assert 99.0 not in given
+    assert shapes(pool) == [(1, 4, 4)] * 2 + [(1, 4, 5)] * 2 + [(1, 4, 6)]
+
+
+def test_of_one_size_a_full_pool_draws_as_it_always_has() -> None:
+    """First whether an image is exchanged, then for which."""
+    torch.manual_seed(5)
+    pool, kept = ImagePool(3), [0, 1, 2]
+    pool.mixed(numbered(*kept))
+    before = torch.get_rng_state()
+    given = [numbers(pool.mixed(numbered(n)))[0] for n in range(3, 60)]
+    torch.set_rng_state(before)
+    expected = []
+    for n in range(3, 60):
+        if torch.rand(()) < 0.5:
+            expected.append(n)
+            continue
+        place = int(torch.randint(3, ()))
+        expected.append(kept[place])
+        kept[place] = n
+    assert given == expected
+    assert numbers(torch.stack(pool.state()["images"])) == kept
