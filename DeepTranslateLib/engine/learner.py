@@ -185,7 +185,14 @@ class Learner:
                 batch = Batch(source, other, torch.ones_like(source))
                 judged = output if cycled is None else cycled
                 total += float(self._method.validation_loss(judged, batch)) * pair.weight
-            metrics.add(source, output, cycled, other)
+            metrics.add(
+                source,
+                output,
+                cycled,
+                other,
+                source_mask=_counted(pair.source),
+                target_mask=_counted(pair.other),
+            )
         return total / sum(pair.weight for pair in pairs), metrics
 
     def weights(self) -> dict[str, Tensor]:
@@ -238,6 +245,12 @@ class Learner:
             for direction, network in self._translators().items():
                 self._averages[direction].update_parameters(network)
                 _copy_whole_numbers(network, self._averages[direction].module)
+
+
+def _counted(piece: Piece) -> Tensor | None:
+    """(1, 1, *S), 0 where another patch counts or a patch reaches beyond its volume; None: no."""
+    target = piece.target
+    return target[None, 1:] if len(target) == 2 else None
 
 
 def _averages_state(averages: Mapping[str, AveragedModel]) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class UnpairedValidation:
             cycled: What the backward network makes of that, (B, 1, *S); None where a method has
                 no backward network.
             target: Images of the target domain, (N, 1, *T): any number, of any size.
-            source_mask: (B, 1, *S), 0 where source and translation do not count; default: all do.
+            source_mask: (B, 1, *S), 0 where source and translation do not count, such as beyond a
+                volume that is smaller than a patch; default: all do.
             target_mask: (N, 1, *T), 0 where the target does not count; default: all does.
         """
         for place in range(len(source)):

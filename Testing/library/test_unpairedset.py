@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adversarial_samples import image, recipe_of
+from adversarial_samples import CPU, image, recipe_of
 from engine_samples import lps_affine
 
 from DeepTranslateLib.cohort import Case, CohortError, Selection
+from DeepTranslateLib.engine import learner
 from DeepTranslateLib.engine.augmentedslices import augmented_images, augmented_slices
 from DeepTranslateLib.engine.patches import augmented_patch_images, augmented_patches
 from DeepTranslateLib.engine.unpairedset import UnpairedSet, training_set
+from DeepTranslateLib.engine.unpairedvalidation import UnpairedValidation
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import BACKWARD, Recipe, in_direction, recipe_from_json
 from DeepTranslateLib.schema import to_json
@@ -265,3 +267,37 @@ def test_only_unpaired_recipes_have_such_sets(tmp_path: Path) -> None:
     pair = Case("s", image(1), image(2))
     paired = training_set([Selection(pair, None)], recipe_of("pix2pix"), tmp_path)
     assert not isinstance(paired, UnpairedSet)
+
+
+def test_a_validation_of_patches_counts_each_voxel_once_and_nothing_beyond_a_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = {"network": {"dimension": 3}, "sampling": {"patch": [8, 8, 8]}}
+    chosen = recipe_of("cyclegan", **three)
+    # Fewer slices than a patch has, and rows and columns for one and a half.
+    images = [image(seed, slices=5, side=12) for seed in (0, 1)]
+    unpaired = UnpairedSet(
+        [
+            Selection(Case(domain, each, None, domain=domain), None)
+            for domain, each in zip(("source", "target"), images, strict=True)
+        ],
+        chosen,
+        tmp_path,
+    )
+    counted: dict[str, list[torch.Tensor]] = {"source": [], "target": []}
+
+    class Heard(UnpairedValidation):
+        def add(self, source: Any, translated: Any, cycled: Any, target: Any, **masks: Any) -> None:
+            for name, seen in (("source", source), ("target", target)):
+                counted[name].append(seen[masks[f"{name}_mask"] > 0])
+            super().add(source, translated, cycled, target, **masks)
+
+    monkeypatch.setattr(learner, "UnpairedValidation", Heard)
+    _, metrics = learner.Learner(chosen, CPU).validate(unpaired.pieces)
+    for name, each, window in zip(counted, images, ((-1000, 1000), (-1000, 500)), strict=True):
+        low, high = window
+        expected = ((torch.from_numpy(each.voxels) - low) / (high - low)).clamp(0, 1)
+        assert torch.allclose(
+            torch.cat(counted[name]).sort().values, expected.flatten().sort().values
+        )
+    assert np.isfinite(metrics.values()["self_ssim"])
