@@ -87,7 +87,7 @@ def feature_network(
     else:
         raise PretrainedError(
             f"Features are of a model ({SUFFIX}) or of VGG-16 weights (.safetensors), not of "
-            f"{path.name}."
+            f"{path.name}. docs/adversarial.md tells how to convert a .pth file."
         )
     digits = file_sha256(path)[:8]
     description = f"{name} level {level} of {path.name} (SHA-256 {digits})"

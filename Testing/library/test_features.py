@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,27 @@ def vgg(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Tenso
     path = tmp_path_factory.mktemp("vgg") / "vgg16.safetensors"
     save_file(weights, path)
     return path, weights
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_the_page_converts_the_weights_that_torchvision_has(
+    tmp_path: Path,
+    vgg: tuple[Path, dict[str, Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+    legacy: bool,
+) -> None:
+    expected, weights = vgg
+    page = Path(__file__).parents[2] / "docs" / "adversarial.md"
+    (lines,) = re.findall(r"```python\n(.*?save_file.*?)```", page.read_text("utf-8"), re.DOTALL)
+    # As `state_dict` gives them, or as parameters; in the file format of either age.
+    state = OrderedDict((name, torch.nn.Parameter(each)) for name, each in weights.items())
+    monkeypatch.chdir(tmp_path)
+    torch.save(state, "vgg16-397923af.pth", _use_new_zipfile_serialization=not legacy)
+    exec(lines, {})
+    image = torch.rand(1, 1, 8, 8)
+    for level in range(3):
+        mine = feature_network("vgg16.safetensors", None, level, CPU)
+        assert torch.equal(mine(image), feature_network(expected, None, level, CPU)(image))
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
