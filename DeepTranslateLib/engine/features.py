@@ -43,10 +43,8 @@ class FeatureNetwork(Pretrained):
     """
 
     def __init__(self, network: nn.Module, dimension: int, description: str, path: Path) -> None:
-        super().__init__()
+        super().__init__(dimension, path)
         self._network = network
-        self._dimension = dimension
-        self._path = path
         self.description = description
         self._freeze()
 
@@ -57,7 +55,7 @@ class FeatureNetwork(Pretrained):
             PretrainedError: The network is of volumes and the images are slices, or they are too
                 small for its level.
         """
-        return by_dimension(self._network, images, self._dimension, self._path)[0]
+        return by_dimension(self._network, images, self.dimension, self.path)[0]
 
 
 def feature_network(

@@ -27,7 +27,17 @@ class PretrainedError(ValueError):
 
 
 class Pretrained(nn.Module):
-    """Never learns: no weight has a gradient, and `train` leaves it in evaluation mode."""
+    """Never learns: no weight has a gradient, and `train` leaves it in evaluation mode.
+
+    Attributes:
+        dimension: Of what it takes, 2 or 3; slices of patches, too, where it is 2.
+        path: Its file.
+    """
+
+    def __init__(self, dimension: int, path: Path) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.path = path
 
     def train(self: _Module, mode: bool = True) -> _Module:
         """Stay as it is, whatever the method around it does."""

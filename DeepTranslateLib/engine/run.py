@@ -39,6 +39,7 @@ from DeepTranslateLib.engine.finetuning import (
 )
 from DeepTranslateLib.engine.intensities import taken_landmarks, with_landmarks
 from DeepTranslateLib.engine.learner import InitialWeights
+from DeepTranslateLib.engine.methods.structure import check_structure
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.previews import Previews
 from DeepTranslateLib.engine.stages import (
@@ -106,7 +107,9 @@ def train(
         CohortError: The cohort has faults; the message is their table.
         DeviceError: There is no such device.
         MissingPackageError: TensorBoard is asked for and not installed.
-        ModelError: The initial model cannot be read.
+        ModelError: The initial model, or one that the recipe names, cannot be read.
+        PretrainedError: A network that the recipe's `structure` names is not there, is another,
+            or does not fit; found before anything is read of the cohort.
         RecipeError: The recipe is to be configured from the cohort first.
         TrainingError: Training diverged, the initial model does not fit, or the folder holds a
             run on other data.
@@ -115,6 +118,7 @@ def train(
     recipe.refuse_if_open()
     folder = Path(folder)
     torch_device = choose_device(device)
+    check_structure(recipe)
     start = None
     if initial is not None:
         start = (transferred_weights if transfer else initial_weights)(initial, recipe)

@@ -1,4 +1,8 @@
-"""A trained segmentation that judges translated images: what must still be found in them."""
+"""A trained segmentation that judges translated images: what must still be found in them.
+
+It sees images as the recipe that learns has prepared them. Their window alone is converted to its
+own: what else its recipe does to images (pixel size, masks, the correction of bias) is not done.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,10 @@ from DeepTranslateLib.engine.pretrained import (
 )
 from DeepTranslateLib.model import Model
 
+# A standardisation and the landmarks of its scale, as recipes have them.
+Scale = tuple[str, tuple[float, ...] | None]
+AS_STORED: Scale = ("none", None)
+
 
 class Segmentor(Pretrained):
     """Takes images (B, 1, *S) of 0 to 1 and gives logits (B, labels, *S).
@@ -28,15 +36,17 @@ class Segmentor(Pretrained):
 
     Attributes:
         exclusive: A pixel has one label or none, as the network was trained.
+        finds: Value and name of each label, in the order of the logits.
     """
 
     def __init__(
         self, network: nn.Module, model: Model, window: tuple[float, float] | None
     ) -> None:
-        super().__init__()
+        super().__init__(model.recipe.network.dimension, model.path)
         self._network = network
         self._model = model
         self._window = window
+        self.finds = tuple((label.value, label.name) for label in model.recipe.target.labels)
         terms = model.recipe.method.losses
         self.exclusive = any(term.name in EXCLUSIVE for term in terms)
         self._freeze()
@@ -47,9 +57,8 @@ class Segmentor(Pretrained):
         Raises:
             PretrainedError: The network is of volumes and the images are slices.
         """
-        dimension = self._model.recipe.network.dimension
-        logits, slices = by_dimension(self._logits, images, dimension, self._model.path)
-        if images.ndim - 2 == dimension:
+        logits, slices = by_dimension(self._logits, images, self.dimension, self.path)
+        if images.ndim - 2 == self.dimension:
             return logits
         return logits.unflatten(0, (len(images), slices)).transpose(1, 2)
 
@@ -73,6 +82,7 @@ def segmentation_network(
     sha256: str | None,
     window: tuple[float, float] | None,
     device: torch.device,
+    scale: Scale = AS_STORED,
 ) -> Segmentor:
     """The segmentor that a recipe names.
 
@@ -82,9 +92,11 @@ def segmentation_network(
         window: What 0 and 1 of the images stand for, in the units of the model's input; they are
             brought to its own window. None: images are as the model sees them.
         device: Where it computes.
+        scale: How the images were standardised before.
 
     Raises:
-        PretrainedError: No such file, another hash, or a model that makes no labels.
+        PretrainedError: No such file, another hash, a model that makes no labels, or one whose
+            images are standardised otherwise.
         ModelError: The model is damaged.
     """
     path = check_file(path, sha256)
@@ -93,4 +105,45 @@ def segmentation_network(
         raise PretrainedError(
             f"The model {path} makes a volume; a segmentor makes labels. Name one that does."
         )
+    theirs = (model.recipe.preprocessing.standardisation, model.recipe.preprocessing.landmarks)
+    if theirs != scale:
+        raise PretrainedError(
+            f"The segmentor {path} reads images that are {_told(theirs)}, and this recipe shows it "
+            f"images that are {_told(scale)}. When it judges, only the window is converted: name "
+            "one that was trained with the same standardisation and landmarks. "
+            "structure.segmentor reads images of the source as preprocessing.standardisation "
+            "makes them, structure.target_segmentor those of the target as "
+            "target.standardisation does."
+        )
     return Segmentor(network, model, window)
+
+
+def refuse_other_labels(first: Segmentor, second: Segmentor) -> None:
+    """Refuse two segmentors of which one finds something else than the other.
+
+    Raises:
+        PretrainedError: Values, names or order of their labels differ, or a pixel has one label
+            at most for one of them alone.
+    """
+    found = [
+        ", ".join(f"{value} {name}" for value, name in segmentor.finds)
+        + (" (one at most)" if segmentor.exclusive else " (each by itself)")
+        for segmentor in (first, second)
+    ]
+    if found[0] != found[1]:
+        raise PretrainedError(
+            "Two segmentors must find the same labels, with the same values, names and order, and "
+            "both with losses of labels that exclude each other, or both with others. Expected, "
+            f"as of {first.path}: {found[0]}. Found in {second.path}: {found[1]}. Train one of "
+            "them with the labels and the loss of the other, or name one segmentor for both."
+        )
+
+
+def _told(scale: Scale) -> str:
+    name, landmarks = scale
+    if name == "none":
+        return "not standardised"
+    told = f"standardised by '{name}'"
+    if landmarks is not None:
+        told += f" with the landmarks {', '.join(f'{value:g}' for value in landmarks)}"
+    return told

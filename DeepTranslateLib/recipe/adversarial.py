@@ -89,8 +89,9 @@ class Structure:
 
     Terms with a weight of 0 are left out. `features` is a model of DeepTranslate with a U-Net
     (.dtmodel), of which the encoder is used, or a file of VGG-16 weights (.safetensors);
-    `segmentor` a model that labels images of both kinds. Either is a local file that must have the
-    SHA-256 named here, so that a recipe says what it learns by.
+    `segmentor` a model that labels images of both kinds or, where there is a `target_segmentor`,
+    those of the source, and that the others. Each is a local file that must have the SHA-256 named
+    here, so that a recipe says what it learns by.
     """
 
     perceptual_weight: float = limits(
@@ -124,15 +125,27 @@ class Structure:
         "", suffixes=(".dtmodel",), help="File of the model that labels both images."
     )
     segmentor_sha256: str = limits("", help="Of that file.")
+    target_segmentor: str = limits(
+        "",
+        suffixes=(".dtmodel",),
+        help="File of the model that labels images of the target instead.",
+    )
+    target_segmentor_sha256: str = limits("", help="Of that file.")
 
     def validate(self, path: str) -> None:
         """Refuse a term without its network, and a network without its checksum."""
         for term, file in (("perceptual", "features"), ("shape", "segmentor")):
-            named = getattr(self, file)
-            if getattr(self, f"{term}_weight") and not named:
+            if getattr(self, f"{term}_weight") and not getattr(self, file):
                 raise RecipeError(
                     f"{path}.{file}", f"expected a file, since {term}_weight is not 0."
                 )
+        if self.target_segmentor_sha256 and not self.target_segmentor:
+            raise RecipeError(
+                f"{path}.target_segmentor_sha256",
+                "expected the file that it is of as target_segmentor; name it, or leave both out.",
+            )
+        for file in ("features", "segmentor", "target_segmentor"):
+            named = getattr(self, file)
             if named and not re.fullmatch("[0-9a-f]{64}", getattr(self, f"{file}_sha256")):
                 raise RecipeError(
                     f"{path}.{file}_sha256",

@@ -37,7 +37,12 @@ _FEATURES = ("perceptual_weight", "features", "features_sha256", "features_level
 _OF_TERM = {
     "air_weight": ("air_threshold",),
     "perceptual_weight": _FEATURES[1:],
-    "shape_weight": ("segmentor", "segmentor_sha256"),
+    "shape_weight": (
+        "segmentor",
+        "segmentor_sha256",
+        "target_segmentor",
+        "target_segmentor_sha256",
+    ),
 }
 # Fields of these parts that a method reads; the others must be left as they are.
 _READ: dict[str, dict[str, tuple[str, ...]]] = {

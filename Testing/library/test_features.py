@@ -22,9 +22,10 @@ from DeepTranslateLib.engine.losses.perceptual import perceptual
 from DeepTranslateLib.engine.losses.shape_consistency import shape_consistency
 from DeepTranslateLib.engine.networks import build_network
 from DeepTranslateLib.engine.pretrained import PretrainedError
-from DeepTranslateLib.engine.segmentor import segmentation_network
+from DeepTranslateLib.engine.segmentor import refuse_other_labels, segmentation_network
 from DeepTranslateLib.model import Card, ModelError, write_model
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import Recipe, recipe_from_json
+from DeepTranslateLib.schema import to_json
 
 CPU = torch.device("cpu")
 
@@ -374,3 +375,52 @@ def test_shape_consistency_by_a_segmentor_moves_the_image_and_not_the_segmentor(
 def test_what_makes_volumes_is_no_segmentor(tmp_path: Path) -> None:
     with pytest.raises(PretrainedError, match="makes a volume; a segmentor makes labels"):
         segmentation_network(written(tmp_path, volume_recipe()), None, None, CPU)
+
+
+def standardised(landmarks: list[float] | None = None, kind: str = "histogram") -> Recipe:
+    content: Any = to_json(labels_recipe(2, network={"levels": 2, "channels": 2}))
+    content["inputs"][0] = {"name": "image", "modality": "MR", "units": ""}
+    content["preprocessing"] |= {"standardisation": kind, "window": [0, 1], "landmarks": landmarks}
+    return recipe_from_json(content)
+
+
+def test_a_segmentor_of_images_that_are_standardised_otherwise_is_refused(tmp_path: Path) -> None:
+    marks = [float(n) for n in range(11)]
+    plain = written(tmp_path, three_levels(), "plain")
+    median = written(tmp_path, standardised(kind="median"), "median")
+    histogram = written(tmp_path, standardised(marks), "histogram")
+    for path, scale, read, shown in (
+        (median, ("none", None), "standardised by 'median'", "not standardised"),
+        (plain, ("median", None), "not standardised", "standardised by 'median'"),
+        (median, ("percentiles", None), "by 'median'", "by 'percentiles'"),
+        (histogram, ("histogram", None), "with the landmarks 0, 1, .*, 10", "by 'histogram'\\."),
+    ):
+        with pytest.raises(PretrainedError, match=f"{read}, and .* {shown}.*the same stand"):
+            segmentation_network(path, None, (0.0, 1.0), CPU, scale)
+    segmentation_network(median, None, (0.0, 1.0), CPU, ("median", None))
+    segmentation_network(histogram, None, (0.0, 1.0), CPU, ("histogram", tuple(marks)))
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (labels_recipe(1), r"10 label 1 \(each by itself\)"),
+        (labels_recipe(2, method={"loss": "cross_entropy"}), r"label 2 \(one at most\)"),
+        (
+            labels_recipe(
+                2, target={"labels": [{"value": 20, "name": "b"}, {"value": 10, "name": "a"}]}
+            ),
+            "20 b, 10 a",
+        ),
+    ],
+    ids=["fewer", "exclusive", "others"],
+)
+def test_two_segmentors_that_find_different_things_are_refused(
+    tmp_path: Path, other: Recipe, found: str
+) -> None:
+    first = segmentation_network(written(tmp_path, labels_recipe(2), "one"), None, None, CPU)
+    second = segmentation_network(written(tmp_path, other, "two"), None, None, CPU)
+    refuse_other_labels(first, first)
+    expected = r"Expected, as of .*one.dtmodel: 10 label 1, 20 label 2 \(each by itself\)"
+    with pytest.raises(PretrainedError, match=rf"{expected}\. Found in .*two.dtmodel: .*{found}"):
+        refuse_other_labels(first, second)

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from adversarial_samples import CPU, about, batch, draws, l1, model_file, pairs, recipe_of, stepped
+from adversarial_samples import (
+    CPU,
+    about,
+    batch,
+    cohort,
+    draws,
+    l1,
+    model_file,
+    pairs,
+    recipe_of,
+    stepped,
+)
 from engine_samples import labels_recipe
 from safetensors.torch import load
 from torch import Tensor
@@ -16,7 +27,10 @@ from torch import Tensor
 from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.methods import Batch
+from DeepTranslateLib.engine.methods.structure import check_structure
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.pretrained import PretrainedError
+from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.model import read_model
 
 
@@ -157,3 +171,90 @@ def test_what_judges_the_structure_is_never_moved_and_in_no_checkpoint(
     learner.begin_epoch(0)
     learner.step(pairs(), draws())
     assert {name: path.read_bytes() for name, path in judges.items()} == before
+
+
+def shapes(reader: Path, judge: Path | None = None) -> dict[str, Any]:
+    named = {"shape_weight": 6, "segmentor": str(reader), "segmentor_sha256": file_sha256(reader)}
+    if judge is not None:
+        named["target_segmentor"] = str(judge)
+        named["target_segmentor_sha256"] = file_sha256(judge)
+    return named
+
+
+def test_each_side_has_its_own_segmentor_where_two_are_named(
+    tmp_path: Path, judges: dict[str, Path]
+) -> None:
+    other = labels_recipe(2, network={"levels": 2, "channels": 3})
+    files = judges["segmentor"], model_file(tmp_path, other, "other")
+    shown = batch()
+    method, _, found = stepped(recipe_of("cyclegan", structure=shapes(*files)), shown)
+    x, y = shown.images, shown.targets
+    g_x = method.networks["there"](x)[0].detach()
+    f_y = method.networks["back"](y)[0].detach()
+    of_source, of_target = map(loaded, files)
+
+    def logits(network: Any, images: Tensor, high: float) -> Tensor:
+        return network((images * (high + 1000) / 2000).clamp(0, 1))[0]
+
+    shape = F.binary_cross_entropy_with_logits
+    there = shape(logits(of_target, g_x, 500), logits(of_source, x, 1000).sigmoid())
+    back = shape(logits(of_source, f_y, 1000), logits(of_target, y, 500).sigmoid())
+    assert float(found["shape there"]) == about(6 * there)
+    assert float(found["shape back"]) == about(6 * back)
+
+
+def test_one_segmentor_is_the_same_as_naming_it_twice(judges: dict[str, Path]) -> None:
+    path = judges["segmentor"]
+    once, twice = (
+        stepped(recipe_of("cyclegan", structure=named), batch())[2]
+        for named in (shapes(path), shapes(path, path))
+    )
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+VOLUMES = {"network": {"levels": 2, "channels": 2, "dimension": 3}, "sampling": {"patch": [8] * 3}}
+UNFIT: list[tuple[str, str, dict[str, Any], str]] = [
+    ("pix2pix", "features", {"features": "nowhere.dtmodel"}, "nowhere.dtmodel does not exist"),
+    ("cyclegan", "features", {"features_sha256": "0" * 64}, "SHA-256 is"),
+    ("pix2pix", "features", {"features_level": 3}, "level 3 was asked for"),
+    ("cyclegan", "features volumes", {}, "takes patches of volumes"),
+    ("cyclegan", "segmentor", {"segmentor": "nowhere.dtmodel"}, "nowhere.dtmodel does not exist"),
+    ("cyclegan", "segmentor", {"target_segmentor_sha256": "0" * 64}, "SHA-256 is"),
+    ("cyclegan", "segmentor volumes", {}, "takes patches of volumes"),
+    ("cyclegan", "segmentor one", {}, "Expected, .*: 10 label 1 .* Found in .*, 20 label 2"),
+]
+
+
+@pytest.mark.parametrize(("method", "kind", "wrong", "message"), UNFIT)
+def test_what_cannot_judge_is_refused_before_the_cohort_is_read(
+    tmp_path: Path,
+    judges: dict[str, Path],
+    method: str,
+    kind: str,
+    wrong: dict[str, Any],
+    message: str,
+) -> None:
+    name, *other = kind.split()
+    path = judges[name]
+    if other:
+        path = model_file(
+            tmp_path, labels_recipe(1, **(VOLUMES if other == ["volumes"] else {})), "other"
+        )
+    if name == "features":
+        named = {"perceptual_weight": 1, "features_level": 1, "features": str(path)}
+        named["features_sha256"] = file_sha256(path)
+    else:
+        named = shapes(path, judges["segmentor"] if other != ["volumes"] else path)
+    recipe = recipe_of(method, structure=named | wrong)
+    heard: list[Any] = []
+    with pytest.raises(PretrainedError, match=message):
+        train(recipe, cohort(method), tmp_path / "run", device="cpu", sink=heard.append)
+    assert not heard
+    assert not (tmp_path / "run").exists()
+
+
+def test_looking_at_the_files_draws_nothing(judges: dict[str, Path]) -> None:
+    before = torch.get_rng_state()
+    check_structure(recipe_of("cyclegan", structure=structure(judges)))
+    check_structure(recipe_of("unit"))
+    assert torch.equal(torch.get_rng_state(), before)

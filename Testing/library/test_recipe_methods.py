@@ -47,9 +47,12 @@ OTHER: dict[str, dict[str, Any]] = {
         "features_level": 1,
         "segmentor": "segmentor.dtmodel",
         "segmentor_sha256": HASH,
+        "target_segmentor": "other.dtmodel",
+        "target_segmentor_sha256": HASH,
     },
     "contrast": {"weight": 2, "patches": 8, "temperature": 0.2, "layers": [0, 2]},
 }
+_SEGMENTOR = {"segmentor": "segmentor.dtmodel", "segmentor_sha256": HASH, "shape_weight": 1}
 # What has to be said beside some of them.
 BESIDE: dict[str, dict[str, Any]] = {
     "perceptual_weight": {"features": "features.dtmodel", "features_sha256": HASH},
@@ -61,6 +64,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "shape_weight": {"segmentor": "segmentor.dtmodel", "segmentor_sha256": HASH},
     "segmentor": {"segmentor_sha256": HASH, "shape_weight": 1},
     "segmentor_sha256": {"segmentor": "segmentor.dtmodel", "shape_weight": 1},
+    "target_segmentor": {**_SEGMENTOR, "target_segmentor_sha256": HASH},
+    "target_segmentor_sha256": {**_SEGMENTOR, "target_segmentor": "other.dtmodel"},
     "air_threshold": {"air_weight": 1},
     "gradient_penalty": {"objective": "wgan_gp"},
 }
@@ -73,6 +78,7 @@ READ_BY = {
     "kl_weight": {"unit"},
     **{f"{term}_weight": {"cyclegan"} for term in ("latent", "air", "gradient", "shape")},
     **{key: {"cyclegan"} for key in ("air_threshold", "segmentor", "segmentor_sha256")},
+    **{key: {"cyclegan"} for key in ("target_segmentor", "target_segmentor_sha256")},
     "perceptual_weight": {"pix2pix", "cyclegan"},
     **{key: {"pix2pix", "cyclegan"} for key in ("features", "features_sha256", "features_level")},
     "gradient_penalty": {"pix2pix", "cyclegan", "unit", "cut"},
@@ -226,6 +232,27 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"structure": {"segmentor": "a.dtmodel", "segmentor_sha256": "ABC"}},
         "structure.segmentor_sha256",
     ),
+    (
+        "cyclegan",
+        {"structure": {**_SEGMENTOR, "target_segmentor": "a.dtmodel"}},
+        "structure.target_segmentor_sha256",
+    ),
+    (
+        "cyclegan",
+        {"structure": {**_SEGMENTOR, "target_segmentor_sha256": HASH}},
+        "structure.target_segmentor_sha256",
+    ),
+    (
+        "cyclegan",
+        {
+            "structure": {
+                "shape_weight": 1,
+                "target_segmentor": "a.dtmodel",
+                "target_segmentor_sha256": HASH,
+            }
+        },
+        "structure.segmentor",
+    ),
     ("cut", {"contrast": {"layers": [0, 13]}}, "contrast.layers"),
     ("cut", {"contrast": {"layers": []}}, "contrast.layers"),
     (
@@ -253,11 +280,13 @@ def test_what_a_method_cannot_learn_is_refused_with_its_place(
         ("features", "perceptual_weight"),
         ("features_level", "perceptual_weight"),
         ("segmentor", "shape_weight"),
+        ("target_segmentor", "shape_weight"),
         ("air_threshold", "air_weight"),
     ],
 )
 def test_what_only_a_term_reads_is_refused_without_the_term(field: str, weight: str) -> None:
-    named = {f"{field}_sha256": HASH} if field in ("features", "segmentor") else {}
+    files = ("features", "segmentor", "target_segmentor")
+    named = {f"{field}_sha256": HASH} if field in files else {}
     error = refused("cyclegan", structure={field: OTHER["structure"][field], **named})
     assert error.path == f"$.structure.{field}"
     assert weight in str(error)

@@ -1,6 +1,7 @@
 """Learning without pairs in the Train panel: kinds in place of targets, and what it shows."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import slicer
 from train_samples import addSubject, phantomOf, waitUntil
 from translate_samples import needTorch
 
+from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.cohort import CohortError, read_cohort
 from DeepTranslateLib.model import read_model
 from DeepTranslateLib.mrml.cohorts import writeCohort
 from DeepTranslateLib.mrml.pairs import Pair
+from DeepTranslateLib.mrml.panels.relevantfields import hasMeaning
 from DeepTranslateLib.mrml.panels.trainingcurves import bestText, curveRows, shownMetrics
 from DeepTranslateLib.mrml.trainingscript import trainingScript
 from DeepTranslateLib.mrml.volumes import volumeFromImage
@@ -283,6 +286,25 @@ def test_a_network_that_is_chosen_brings_its_checksum(widget, chooseFile, tmp_pa
     # Typed, the path is another, and the checksum stays what it was, to be refused by the training.
     editor.edit.text = str(tmp_path / "other.dtmodel")
     assert widget.recipes.recipe().structure.features_sha256 == digits
+
+
+def test_a_segmentor_of_the_target_is_asked_for_where_shapes_count(widget, chooseFile, tmp_path):
+    show(widget, unpairedRecipe())
+    form = widget.recipes.form
+    places = [("structure", name) for name in ("segmentor", "target_segmentor")]
+    assert not any(hasMeaning(place, widget.recipes.content) for place in places)
+    form.editors["structure", "shape_weight"].widget.text = "1"
+    assert all(hasMeaning(place, widget.recipes.content) for place in places)
+    for place in places:
+        path = tmp_path / f"{place[1]}.dtmodel"
+        path.write_bytes(place[1].encode())
+        chooseFile(path)
+        form.editors[place].button.click()
+    assert widget.recipes.problem == ""
+    structure = widget.recipes.recipe().structure
+    assert structure.target_segmentor == str(tmp_path / "target_segmentor.dtmodel")
+    assert structure.target_segmentor_sha256 == file_sha256(Path(structure.target_segmentor))
+    assert structure.segmentor_sha256 == file_sha256(Path(structure.segmentor))
 
 
 def records():

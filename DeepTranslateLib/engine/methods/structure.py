@@ -13,8 +13,29 @@ from DeepTranslateLib.engine.losses.gradient_consistency import gradient_consist
 from DeepTranslateLib.engine.losses.latent import autoencoding
 from DeepTranslateLib.engine.losses.perceptual import perceptual
 from DeepTranslateLib.engine.losses.shape_consistency import shape_consistency
-from DeepTranslateLib.engine.segmentor import segmentation_network
+from DeepTranslateLib.engine.pretrained import refuse_volumes
+from DeepTranslateLib.engine.segmentor import (
+    Segmentor,
+    refuse_other_labels,
+    segmentation_network,
+)
 from DeepTranslateLib.recipe import Recipe
+
+
+def check_structure(recipe: Recipe) -> None:
+    """Refuse what a recipe's `structure` names and a training could not learn by.
+
+    It opens the files as the training does once its images are prepared, on the CPU, and lets them
+    go. Of a recipe that names none it does nothing.
+
+    Raises:
+        PretrainedError: A file is not there or another, has no such level, takes volumes where
+            images are slices, or is no segmentor of such images.
+        ModelError: A model is damaged.
+    """
+    # Weights are drawn before those of the file take their place.
+    with torch.random.fork_rng(devices=[]):
+        StructureTerms(recipe, torch.device("cpu"))
 
 
 class StructureTerms:
@@ -27,6 +48,9 @@ class StructureTerms:
     Args:
         recipe: Whose `structure` it is.
         device: Where the networks are.
+
+    Raises:
+        PretrainedError, ModelError: As of `check_structure`.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -39,9 +63,9 @@ class StructureTerms:
             self._features = feature_network(
                 settings.features, settings.features_sha256, settings.features_level, device
             )
+            refuse_volumes(self._features.dimension, recipe.network.dimension, self._features.path)
         if settings.shape_weight:
-            named = settings.segmentor, settings.segmentor_sha256
-            self._segmentors = [segmentation_network(*named, window, device) for window in windows]
+            self._segmentors = _segmentors(recipe, device)
 
     def terms(self, image: Tensor, output: Tensor, back: bool = False) -> dict[str, Tensor]:
         """Terms of one direction, by name.
@@ -90,3 +114,19 @@ class StructureTerms:
 
         again = autoencoding(encode, decode, image, torch.ones_like(image))
         return {"latent": weight * again}
+
+
+def _segmentors(recipe: Recipe, device: torch.device) -> tuple[Segmentor, Segmentor]:
+    """That of images of the source, and that of images of the target."""
+    settings, preprocessing, target = recipe.structure, recipe.preprocessing, recipe.target
+    named = of_target = settings.segmentor, settings.segmentor_sha256
+    if settings.target_segmentor:
+        of_target = settings.target_segmentor, settings.target_segmentor_sha256
+    scale = preprocessing.standardisation, preprocessing.landmarks
+    first = segmentation_network(*named, preprocessing.window, device, scale)
+    scale = target.standardisation, target.landmarks
+    second = segmentation_network(*of_target, target.range, device, scale)
+    refuse_other_labels(first, second)
+    for each in (first, second):
+        refuse_volumes(each.dimension, recipe.network.dimension, each.path)
+    return first, second

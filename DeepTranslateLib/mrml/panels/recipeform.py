@@ -103,6 +103,8 @@ _TITLES = {
     "features_level": "Perceptual level",
     "segmentor": "Segmentor (file)",
     "segmentor_sha256": "Its SHA-256",
+    "target_segmentor": "Segmentor of the target (file)",
+    "target_segmentor_sha256": "Its SHA-256",
     "contrast.weight": "Contrastive loss, weight",
     "patches": "Patches compared",
     "temperature": "Temperature",

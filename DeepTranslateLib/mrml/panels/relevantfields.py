@@ -110,6 +110,8 @@ _MEANINGFUL: dict[Place, Callable[[Content], bool]] = {
     ("structure", "features_level"): _isNot("structure", "perceptual_weight", 0),
     ("structure", "segmentor"): _isNot("structure", "shape_weight", 0),
     ("structure", "segmentor_sha256"): _isNot("structure", "shape_weight", 0),
+    ("structure", "target_segmentor"): _isNot("structure", "shape_weight", 0),
+    ("structure", "target_segmentor_sha256"): _isNot("structure", "shape_weight", 0),
     ("optimizer", "beta1"): _is("optimizer", "name", "adam", "adamw"),
     ("optimizer", "momentum"): _is("optimizer", "name", "rmsprop", "sgd"),
     ("augmentation", "tilt"): _hasPatches,
