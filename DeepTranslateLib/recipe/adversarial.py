@@ -54,6 +54,9 @@ class Adversarial:
     generator_steps: int = limits(
         1, minimum=1, maximum=100, help="Steps of the generator for one of the discriminator."
     )
+    discriminator_steps: int = limits(
+        1, minimum=1, maximum=100, help="Steps of the discriminator for one of the generator."
+    )
     label_jitter: float = limits(
         0.0,
         minimum=0,
@@ -81,6 +84,17 @@ class Adversarial:
     kl_weight: float = limits(
         0.01, minimum=0, maximum=1e6, help="Of the latent's distance to a unit Gaussian."
     )
+
+    def validate(self, path: str) -> None:
+        """Refuse that each side waits for the other."""
+        if self.generator_steps > 1 and self.discriminator_steps > 1:
+            raise RecipeError(
+                f"{path}.discriminator_steps",
+                f"expected 1, since generator_steps is {self.generator_steps} and one side learns "
+                f"in each step; found {self.discriminator_steps}. Leave one of both at 1: "
+                "discriminator_steps where the generator should learn more often, generator_steps "
+                "where the discriminator should.",
+            )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ _GAME = (
     "discriminator_rate",
     "discriminator_warmup_epochs",
     "generator_steps",
+    "discriminator_steps",
     "label_jitter",
     "pool",
 )

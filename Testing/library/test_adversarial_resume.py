@@ -134,6 +134,17 @@ def test_a_warm_up_of_the_critic_goes_on_where_it_was(tmp_path: Path) -> None:
     assert learning["generator_gradient"] > 0
 
 
+def test_whose_turn_it_is_goes_on_where_the_generator_waits(tmp_path: Path) -> None:
+    recipe = recipe_of("cut", adversarial={"discriminator_steps": 4, "pool": 2})
+    weights, state = trained(recipe, tmp_path / "straight")
+    # After 2 and after 7 steps; the generator learns in steps 1, 5 and 9.
+    again, resumed = trained(recipe, tmp_path / "stopped", (2, 5))
+    assert again == weights
+    assert_same(resumed, state)
+    first, _ = trained(recipe_of("cut", adversarial={"pool": 2}), tmp_path / "each")
+    assert first != weights
+
+
 def test_a_checkpoint_of_another_game_is_refused(tmp_path: Path) -> None:
     recipe = recipe_of("cut")
     with pytest.raises(Stopped):

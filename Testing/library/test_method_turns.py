@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from adversarial_samples import (
     CPU,
     METHODS,
+    SIDE,
+    UNPAIRED,
     Turns,
     batch,
     draws,
@@ -18,6 +21,7 @@ from adversarial_samples import (
     translating,
 )
 
+from DeepTranslateLib.engine.dataset import LabelledSlice
 from DeepTranslateLib.engine.learner import Learner
 from DeepTranslateLib.engine.methods import build_method
 
@@ -59,6 +63,96 @@ def test_the_discriminator_learns_in_each_fourth_step_and_alone_while_it_warms_u
     assert spelled == "gd" + "gggg" + "d" + "gggg" + "d"
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_generator_learns_in_each_third_step_and_not_while_the_discriminator_warms_up(
+    name: str,
+) -> None:
+    settings = {"discriminator_steps": 3, "discriminator_warmup_epochs": 1}
+    method: Any = build_method(recipe_of(name, adversarial=settings), CPU)
+    turns = Turns(method)
+    method.begin_epoch(0)
+    method.training_step(batch(), turns)
+    method.begin_epoch(1)
+    for step in range(1, 8):
+        before = len(turns.names)
+        found = method.training_step(batch(), turns)
+        # Where it does not learn, its play is measured and keeps no graph.
+        assert (turns.names[before] == "generator") == (step % 3 == 0)
+        assert float(found["loss"]) > 0
+    # Steps are counted from the first one of the training: 3 and 6 are the generator's, too.
+    assert "".join(each[0] for each in turns.names) == "d" + "dd" + "gddd" + "gdd"
+
+
+def test_a_play_in_which_no_generator_learns_has_no_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method: Any = build_method(recipe_of("cyclegan", adversarial={"discriminator_steps": 2}), CPU)
+    play, seen = method.play, []
+
+    def watched(shown: Any) -> Any:
+        played = play(shown)
+        seen.append({each.requires_grad for each in played.losses.values()})
+        return played
+
+    monkeypatch.setattr(method, "play", watched)
+    for _ in range(3):
+        method.training_step(batch(), Turns(method))
+    assert seen == [{True}, {False}, {True}]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recipe_that_says_nothing_of_discriminator_steps_learns_as_before_there_were_any(
+    name: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit: the generator in each step after the warm-up, the discriminator in some."""
+    settings = {
+        "generator_steps": steps,
+        "discriminator_warmup_epochs": 1,
+        "pool": 2,
+        "label_jitter": 0.2,
+    }
+    recipe = recipe_of(name, adversarial=settings)
+    learners = {False: Learner(recipe, CPU), True: Learner(recipe, CPU)}
+    for before, learner in learners.items():
+        if before:
+            _turn_as_before(learner._method, monkeypatch)
+        for epoch in (0, 1, 2):
+            learner.begin_epoch(epoch)
+            for step in range(3):
+                shown = _shown(name, 10 * epoch + step)
+                learner.step(shown, draws(10 * epoch + step))
+    first, second = (learner.weights() for learner in learners.values())
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def _shown(name: str, seed: int) -> list[Any]:
+    shown = pairs(seed=seed)
+    if name in UNPAIRED:
+        return shown
+    return [LabelledSlice(p.source.image, p.target.image, (SIDE, SIDE)) for p in shown]
+
+
+def _turn_as_before(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def training_step(shown: Any, update: Any) -> dict[str, Any]:
+        with torch.set_grad_enabled(not method._warming):
+            played = method.play(shown)
+            loss = torch.stack([each.float() for each in played.losses.values()]).sum()
+        if not method._warming:
+            update("generator", loss)
+        if method._warming or method._steps % method._settings.generator_steps == 0:
+            judged = [
+                method._critics[each.critic].loss(each.real, each.fake, each.condition)[0]
+                for each in played.rounds
+            ]
+            update("discriminator", torch.stack(judged).sum())
+        method._steps += 1
+        return {"loss": loss.detach()}
+
+    monkeypatch.setattr(method, "training_step", training_step)
+
+
 def test_the_discriminator_has_its_own_rate_on_the_recipes_schedule() -> None:
     recipe = recipe_of(
         "cyclegan",
@@ -95,3 +189,17 @@ def test_a_step_of_the_generator_alone_leaves_the_critic_as_it_is() -> None:
     learner.step(pairs(), draws())
     far = moved(learner, lambda: learner.step(pairs(), draws()))
     assert far["critic"] == 0 < far["network"]
+
+
+def test_a_step_of_the_discriminator_alone_leaves_the_generator_as_it_is() -> None:
+    recipe = recipe_of("cut", adversarial={"discriminator_steps": 2}, training={"ema": 0.5})
+    learner = Learner(recipe, CPU)
+    learner.begin_epoch(0)
+    far = moved(learner, lambda: learner.step(pairs(), draws()))
+    assert min(far.values()) > 0
+    average = learner.weights()
+    far = moved(learner, lambda: learner.step(pairs(), draws()))
+    assert far["network"] == far["projection"] == 0 < far["critic"]
+    assert all(torch.equal(average[key], value) for key, value in learner.weights().items())
+    far = moved(learner, lambda: learner.step(pairs(), draws()))
+    assert min(far.values()) > 0

@@ -29,6 +29,7 @@ OTHER: dict[str, dict[str, Any]] = {
         "discriminator_rate": 1e-4,
         "discriminator_warmup_epochs": 1,
         "generator_steps": 2,
+        "discriminator_steps": 5,
         "label_jitter": 0.1,
         "pool": 7,
         "mispair_weight": 1,
@@ -298,6 +299,14 @@ def test_a_gradient_penalty_is_of_wasserstein_alone(objective: str) -> None:
     assert error.path == "$.adversarial.gradient_penalty"
     assert objective in str(error)
     assert "wgan_gp" in str(error)
+
+
+@pytest.mark.parametrize("method", GANS)
+def test_one_side_learns_in_each_step(method: str) -> None:
+    error = refused(method, adversarial={"generator_steps": 3, "discriminator_steps": 2})
+    assert error.path == "$.adversarial.discriminator_steps"
+    assert "generator_steps is 3" in str(error)
+    assert "Leave one of both at 1" in str(error)
 
 
 @pytest.mark.parametrize("method", GANS[:4])

@@ -379,6 +379,22 @@ def test_groups_appear_where_the_method_reads_of_them(widget, method, groups):
     assert groupsShown(widget) == groups
 
 
+def test_both_ratios_of_steps_are_shown_and_one_of_them_is_taken(widget):
+    place = ("adversarial", "discriminator_steps")
+    editors = widget.recipes.form.editors
+    show(widget, read_recipe("ct-body-composition"))
+    assert not editors[place].widget.visible
+    for method in ("cyclegan", "cut"):
+        show(widget, unpairedRecipe(method=method))
+        widget.recipes.form.groups["Adversarial"].collapsed = False
+        slicer.app.processEvents()
+        assert editors[place].widget.visible
+    editors[place].widget.value = 5
+    assert widget.recipes.recipe().adversarial.discriminator_steps == 5
+    editors["adversarial", "generator_steps"].widget.value = 2
+    assert "Leave one of both at 1" in widget.recipes.problemLabel.text
+
+
 def test_a_supervised_recipe_becomes_an_unpaired_one_in_the_form(widget):
     content = to_json(unpairedRecipe())
     content["method"]["name"] = "supervised"

@@ -51,8 +51,8 @@ class Play:
 class Game:
     """Generator and discriminator in turn; a method says what the generator plays.
 
-    The generator learns in each step but those of the first `discriminator_warmup_epochs`, the
-    discriminator in each `generator_steps`-th.
+    The generator learns in each `discriminator_steps`-th step but those of the first
+    `discriminator_warmup_epochs`, the discriminator in each `generator_steps`-th.
 
     Args:
         recipe: Says how long each learns, and how fast.
@@ -101,12 +101,13 @@ class Game:
         self._warming = epoch < self._settings.discriminator_warmup_epochs
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        """One step of the generator, and of the discriminator where it is its turn."""
-        with torch.set_grad_enabled(not self._warming):
+        """One step of the generator and of the discriminator, of each where it is its turn."""
+        generating = not self._warming and self._steps % self._settings.discriminator_steps == 0
+        with torch.set_grad_enabled(generating):
             with autocast(self._device, learning_in_3d=self._in_3d):
                 played = self.play(batch)
             loss = torch.stack([each.float() for each in played.losses.values()]).sum()
-        if not self._warming:
+        if generating:
             update("generator", loss)
         if self._warming or self._steps % self._settings.generator_steps == 0:
             self._judge(played.rounds, update)

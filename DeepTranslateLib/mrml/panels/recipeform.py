@@ -87,6 +87,7 @@ _TITLES = {
     "discriminator_rate": "Discriminator learning rate",
     "discriminator_warmup_epochs": "Discriminator warm-up epochs",
     "generator_steps": "Generator steps for each of D",
+    "discriminator_steps": "Discriminator steps for each of G",
     "label_jitter": "Label jitter",
     "pool": "Image pool",
     "mispair_weight": "Mis-pairs, weight",
