@@ -30,6 +30,7 @@ from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import EventSink
 from DeepTranslateLib.recipe import Recipe, RecipeError, recipe_from_json
+from DeepTranslateLib.runfolder import RunError
 from DeepTranslateLib.schema import to_json
 
 PLAN_FILE = "plan.json"
@@ -63,7 +64,7 @@ def cross_validate(
         recipe: What to train.
         cohort: On what; those named "test" are left out.
         folds: How many; the number of subjects to leave one out at a time.
-        folder: Created where it does not exist.
+        folder: New, empty, or of the same cross-validation.
         seeds: Of the trainings and of the subsets of slices; default: the recipe's.
         slices: Numbers of labelled slices to learn from; default: all there are.
         device: "auto", "cpu", "cuda" or "mps".
@@ -79,6 +80,8 @@ def cross_validate(
 
     Raises:
         CohortError: The cohort has faults, or too few subjects or slices, or nothing to measure by.
+        RecipeError: The recipe freezes a part of the network, and there is no model to start from.
+        RunError: The folder holds files, and no cross-validation; nothing was written.
         TrainingError: A training diverged, or the folder holds another cross-validation.
         Stopped: It was asked to stop; what is finished is kept.
     """
@@ -87,11 +90,13 @@ def cross_validate(
     if tensorboard:
         require_tensorboard()
     if recipe.training.frozen != "none":
-        raise TrainingError(
-            f"The recipe '{recipe.name}' freezes its {recipe.training.frozen}, and a "
+        raise RecipeError(
+            "$.training.frozen",
+            f"the recipe '{recipe.name}' freezes its {recipe.training.frozen}, and a "
             "cross-validation starts from no model, which might have seen those it is measured "
-            "on. Set training.frozen to 'none'."
+            "on. Set training.frozen to 'none'.",
         )
+    _refuse_another_use(folder)
     if recipe.is_denoising:
         cohort = cohort.with_clean_targets()
     divided = subject_folds(cohort, folds, recipe.training.seed)
@@ -127,6 +132,21 @@ def cross_validate(
         for run in waiting:
             run_fold(run, sink, should_stop)
     return [row for run in runs for row in read_rows(run)]
+
+
+def _refuse_another_use(folder: Path) -> None:
+    """Refuse a folder with files that are no cross-validation's."""
+    if not folder.is_dir() or (folder / PLAN_FILE).is_file():
+        return
+    # Hidden ones are the system's, or what a kill left of a plan.
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if names:
+        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        raise RunError(
+            f"{folder} is no cross-validation's folder: expected a new or empty one, or one with "
+            f"{PLAN_FILE} to go on with; found {shown}. Nothing was written. Give a new folder as "
+            "output."
+        )
 
 
 def _check(cohort: Cohort, recipe: Recipe) -> None:

@@ -167,7 +167,7 @@ def test_thawed_layers_are_in_training_mode_again() -> None:
 def test_freezing_nothing_that_was_learnt_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"drawn at random\. Give a model to start from"):
         train(tiny(frozen="encoder"), blobs_cohort(), tmp_path / "run", "cpu")
-    with pytest.raises(TrainingError, match="starts from no model"):
+    with pytest.raises(RecipeError, match="starts from no model"):
         cross_validate(tiny(frozen="encoder"), blobs_cohort(), 3, tmp_path / "cv", device="cpu")
     assert not list(tmp_path.iterdir())
 
