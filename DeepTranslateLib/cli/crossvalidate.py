@@ -6,12 +6,18 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from DeepTranslateLib.cli.argument_types import whole_number
-from DeepTranslateLib.cli.console import Console, finite
-from DeepTranslateLib.cli.failures import DONE
+from DeepTranslateLib.cli.console import Console
+from DeepTranslateLib.cli.failures import DONE, CommandError
 from DeepTranslateLib.cli.watching import warning_text
+
+if TYPE_CHECKING:
+    from DeepTranslateLib.cohort import Cohort
+    from DeepTranslateLib.recipe import Recipe
+
+_Rows = list[dict[str, Any]]
 
 _DESCRIPTION = """Train on all subjects but those of a fold and measure these, for each fold.
 
@@ -50,7 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tensorboard", action="store_true", help="write curves and pictures for TensorBoard"
     )
     parser.add_argument(
-        "--compare", type=Path, metavar="DIR", help="of another cross-validation, for tests"
+        "--compare",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="of other cross-validations of the cohort, for tests of the differences",
     )
 
 
@@ -65,11 +77,11 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
         recipe = recipe.with_training(epochs=options.epochs)
     cohort = read_cohort(options.cohort)
     from DeepTranslateLib.engine import crossvalidation_tables as tables
-    from DeepTranslateLib.engine.comparison import ComparisonError
     from DeepTranslateLib.engine.crossvalidation import cross_validate
+    from DeepTranslateLib.engine.jsonnumbers import json_numbers
 
     # Before hours of training, not after.
-    other = None if options.compare is None else tables.read_results(options.compare)
+    others = _read_others(options, recipe, cohort)
     runs = options.folds * len(options.seeds or (0,)) * len(options.slices or (0,))
     fixed = () if options.epochs is None else ("training.epochs",)
     with _progress(console, runs) as sink, stop_signals() as stopped:
@@ -87,28 +99,75 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
             fixed=fixed,
             tensorboard=options.tensorboard,
         )
-    compared: list[dict[str, Any]] = []
-    if other is not None:
-        names = (str(options.output), str(options.compare))
-        try:
-            compared = tables.compare(tables.case_rows(rows, recipe.target.kind), other, names)
-        except ComparisonError as error:
-            console.warn(str(error))
-    content = tables.write_tables(options.output, recipe, rows, compared)
+    mine = tables.case_rows(rows, recipe.target.kind)
+    compared, overall = _compared(options, mine, others, console)
+    content = tables.write_tables(options.output, recipe, rows, compared, overall)
     head, cells = tables.summary_cells(content["summary"], recipe.target.kind)
     console.table(head, cells)
     console.say("\nMedian (lowest to highest) over cases.")
-    _show_comparison(console, compared)
+    if overall:
+        _show_several(console, compared, overall)
+    else:
+        _show_comparison(console, compared)
     console.say(f"\nTables: {options.output / tables.SUMMARY_FILE}, cases.csv, folds.csv")
     console.result(
         {
             "output": str(options.output),
             "kind": recipe.target.kind,
-            "summary": finite(content["summary"]),
-            "comparison": finite(compared),
+            "summary": json_numbers(content["summary"]),
+            "comparison": json_numbers(compared),
+            **({"overall_comparison": json_numbers(overall)} if overall else {}),
         }
     )
     return DONE
+
+
+def _read_others(options: argparse.Namespace, recipe: Recipe, cohort: Cohort) -> list[_Rows]:
+    """The cases of the cross-validations to compare with; refuses what cannot be compared."""
+    from DeepTranslateLib.cohort.folds import subject_folds
+    from DeepTranslateLib.engine.crossvalidation_comparison import read_results, refuse_other_folds
+
+    folders = options.compare
+    places = [folder.resolve() for folder in folders]
+    for number, folder in enumerate(folders):
+        if places[number] in places[:number]:
+            raise CommandError(f"--compare names the folder {folder} twice. Give each folder once.")
+        if len(folders) > 1 and places[number] == options.output.resolve():
+            raise CommandError(
+                f"--compare names the folder {folder}, which is --output and is compared with the "
+                "others in any case. Leave it out."
+            )
+    found = [read_results(folder) for folder in folders]
+    if len(folders) > 1:
+        folds = subject_folds(cohort, options.folds, recipe.training.seed)
+        for folder, rows in zip(folders, found, strict=True):
+            refuse_other_folds([fold.held_out for fold in folds], folder)
+            kind = "labels" if rows[0]["label"] else "volume"
+            if kind != recipe.target.kind:
+                raise CommandError(
+                    f"{folder} is a cross-validation of another kind of target: expected "
+                    f"{recipe.target.kind}, which the recipe '{recipe.name}' makes, found {kind}. "
+                    "Compare some that make the same."
+                )
+    return found
+
+
+def _compared(
+    options: argparse.Namespace, mine: _Rows, others: list[_Rows], console: Console
+) -> tuple[_Rows, _Rows]:
+    """The comparisons in pairs, and of three or more at once; none where SciPy is not there."""
+    from DeepTranslateLib.engine.comparison import ComparisonError
+    from DeepTranslateLib.engine.crossvalidation_comparison import compare, compare_several
+
+    names = [str(folder) for folder in (options.output, *options.compare)]
+    try:
+        if len(others) > 1:
+            return compare_several([mine, *others], names)
+        if others:
+            return compare(mine, others[0], (names[0], names[1])), []
+    except ComparisonError as error:
+        console.warn(str(error))
+    return [], []
 
 
 @contextmanager
@@ -139,27 +198,27 @@ def _progress(console: Console, runs: int) -> Iterator[Callable[[dict[str, Any]]
         yield show
 
 
-def _show_comparison(console: Console, compared: list[dict[str, Any]]) -> None:
+def _show_comparison(console: Console, compared: _Rows) -> None:
+    from DeepTranslateLib.engine import crossvalidation_tables as tables
+
     if not compared:
         return
     console.say(f"\n{compared[0]['first']} beside {compared[0]['second']}, by subject:")
     columns = ["slices", "label", "metric", ">subjects", ">first", ">second", ">p", ">after Holm"]
-    console.table(
-        columns,
-        [
-            [
-                "all" if row["slices_learnt"] is None else str(row["slices_learnt"]),
-                row["label"],
-                row["metric"],
-                str(row["subjects"]),
-                f"{row['first_median']:.4g}",
-                f"{row['second_median']:.4g}",
-                f"{row['p']:.3g}",
-                f"{row['corrected_p']:.3g}",
-            ]
-            for row in compared
-        ],
-    )
+    console.table(columns, tables.pair_cells(compared))
+
+
+def _show_several(console: Console, compared: _Rows, overall: _Rows) -> None:
+    from DeepTranslateLib.engine import crossvalidation_tables as tables
+
+    names = overall[0]["compared"]
+    console.say(f"\n{', '.join(names[:-1])} and {names[-1]}, by subject, all at once:")
+    about, tested = ["slices", "label", "metric", ">subjects"], [">p", ">after Holm"]
+    columns = [*(f">{name}" for name in names), ">Friedman (df)", *tested, ">ANOVA (df)", *tested]
+    console.table([*about, *columns], tables.overall_cells(overall))
+    console.say("\nIn pairs:")
+    columns = ["first", "second", ">its median", ">its median", *tested]
+    console.table([*about, *columns], tables.pair_cells(compared, named=True))
 
 
 def _list_from(minimum: int) -> Callable[[str], tuple[int, ...]]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from DeepTranslateLib.atomic import atomic_file
-from DeepTranslateLib.engine.comparison import holm, median_range, wilcoxon_pairs
-from DeepTranslateLib.engine.heldout import NETWORK, json_numbers
+from DeepTranslateLib.engine.comparison import median_range
+from DeepTranslateLib.engine.jsonnumbers import json_numbers
+from DeepTranslateLib.engine.metrics.images import TOLERANCE_MM
 from DeepTranslateLib.recipe import Recipe
 
 RESULTS_FILE, SUMMARY_FILE = "cross_validation.json", "summary.md"
@@ -26,22 +27,21 @@ METRICS = {
         ("fractional_area_difference", "area difference", 3),
         ("hausdorff95_mm", "HD95 (mm)", 1),
         ("average_surface_distance_mm", "ASSD (mm)", 2),
+        ("surface_dice", f"surface Dice ({TOLERANCE_MM:g} mm)", 3),
     ),
     "volume": (
         ("mae", "MAE", 4),
+        ("mse", "MSE", 5),
         ("rmse", "RMSE", 4),
         ("psnr", "PSNR (dB)", 2),
         ("ssim", "SSIM", 4),
+        ("ms_ssim", "MS-SSIM", 4),
     ),
 }
 _RUN = ("slices_learnt", "seed", "fold")
 _WHAT = ("slices_learnt", "method", "label")
 
 Row = dict[str, Any]
-
-
-class ComparedError(ValueError):
-    """Two cross-validations cannot be compared; the message says why and what to do."""
 
 
 def case_rows(rows: Sequence[Mapping[str, Any]], kind: str) -> list[Row]:
@@ -69,6 +69,7 @@ def write_tables(
     recipe: Recipe,
     rows: Sequence[Mapping[str, Any]],
     compared: Sequence[Row] = (),
+    overall: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """Write `cases.csv`, `folds.csv`, `summary.csv`, `cross_validation.json` and `summary.md`.
 
@@ -76,7 +77,8 @@ def write_tables(
         folder: Of the cross-validation.
         recipe: That was trained.
         rows: Of `cross_validate`.
-        compared: Of `compare`.
+        compared: Pairs, of `crossvalidation_comparison`.
+        overall: Of `compare_several` there, where three or more are compared.
 
     Returns:
         What `cross_validation.json` holds.
@@ -95,8 +97,10 @@ def write_tables(
         "cases": cases,
         "comparison": list(compared),
     }
+    if overall:
+        content["overall_comparison"] = list(overall)
     _write(folder / RESULTS_FILE, json.dumps(json_numbers(content), indent=1, allow_nan=False))
-    _write(folder / SUMMARY_FILE, _markdown(recipe, cases, summary, compared))
+    _write(folder / SUMMARY_FILE, _markdown(recipe, cases, summary, compared, overall))
     return content
 
 
@@ -112,103 +116,45 @@ def summary_cells(summary: Sequence[Row], kind: str) -> tuple[list[str], list[li
     return head + [title for _, title, _ in metrics], cells
 
 
-def compare(rows: Sequence[Row], other: Sequence[Row], names: tuple[str, str]) -> list[Row]:
-    """Compare the networks of two cross-validations subject by subject, after Wilcoxon and Holm.
+def pair_cells(compared: Sequence[Row], *, named: bool = False) -> list[list[str]]:
+    """Cells of the rows of `crossvalidation_comparison.compare`; `named`: with both names."""
+    return [
+        [
+            *_about(row),
+            *([row["first"], row["second"]] if named else []),
+            f"{row['first_median']:.4g}",
+            f"{row['second_median']:.4g}",
+            f"{row['p']:.3g}",
+            f"{row['corrected_p']:.3g}",
+        ]
+        for row in compared
+    ]
 
-    A subject's value is the mean over its seeds and images. Holm's correction is for all labels
-    and numbers of slices of one metric.
+
+def overall_cells(overall: Sequence[Row]) -> list[list[str]]:
+    """Cells of the tests of all at once: medians, then statistic (df), p and p after Holm of each.
 
     Args:
-        rows: Of `case_rows`.
-        other: Of the other cross-validation.
-        names: What the two are called.
-
-    Returns:
-        For each number of slices, label and metric that both have: `subjects`, `median` of
-        either, `statistic`, `p` and `corrected_p`.
-
-    Raises:
-        ComparedError: They share fewer than two subjects, or no label.
-        ComparisonError: SciPy is not there.
+        overall: Of `crossvalidation_comparison.compare_several`.
     """
-    kind = "labels" if rows[0]["label"] else "volume"
-    if bool(rows[0]["label"]) != bool(other[0]["label"]):
-        raise ComparedError(
-            f"'{names[0]}' makes {'labels' if rows[0]['label'] else 'volumes'} and '{names[1]}' "
-            "does not. Compare two that make the same."
-        )
-    mine, theirs = _by_subject(rows), _by_subject(other)
-    found: list[Row] = []
-    for metric, _, _ in METRICS[kind]:
-        of_metric: list[Row] = []
-        for key in mine:
-            pairs = _pairs(mine[key], theirs.get(key, {}), metric)
-            if len(pairs) < 2:
-                continue
-            columns = {"first": [a for a, _ in pairs], "second": [b for _, b in pairs]}
-            (result,) = wilcoxon_pairs(columns)
-            medians = [float(np.median(values)) for values in columns.values()]
-            of_metric.append(
-                {
-                    "slices_learnt": key[0],
-                    "label": key[1],
-                    "metric": metric,
-                    "subjects": len(pairs),
-                    "first": names[0],
-                    "first_median": medians[0],
-                    "second": names[1],
-                    "second_median": medians[1],
-                    "statistic": result.statistic,
-                    "p": result.p,
-                }
-            )
-        corrected = holm([row["p"] for row in of_metric])
-        found += [{**row, "corrected_p": p} for row, p in zip(of_metric, corrected, strict=True)]
-    if not found:
-        raise ComparedError(
-            f"'{names[0]}' and '{names[1]}' share fewer than two subjects, or no label and number "
-            "of slices. Compare cross-validations of the same cohort."
-        )
-    return found
+    return [
+        [
+            *_about(row),
+            *(f"{median:.4g}" for median in row["medians"]),
+            *(text for test in ("friedman", "anova") for text in _tested(row[test])),
+        ]
+        for row in overall
+    ]
 
 
-def read_results(folder: Path) -> list[Row]:
-    """The cases of a finished cross-validation.
-
-    Raises:
-        ComparedError: The folder holds none.
-    """
-    path = folder / RESULTS_FILE
-    if not path.is_file():
-        raise ComparedError(
-            f"{folder} holds no finished cross-validation: {RESULTS_FILE} is missing. Give the "
-            "folder that an earlier one was written to."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return case_rows(content["cases"], content["kind"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ComparedError(f"{path} is damaged ({error}). Run that one again.") from error
+def _about(row: Row) -> list[str]:
+    return [_slices(row["slices_learnt"]), row["label"], row["metric"], str(row["subjects"])]
 
 
-def _by_subject(rows: Iterable[Row]) -> dict[tuple[Any, str], dict[str, list[Row]]]:
-    found: dict[tuple[Any, str], dict[str, list[Row]]] = {}
-    for row in rows:
-        if row["method"] == NETWORK:
-            of_label = found.setdefault((row["slices_learnt"], row["label"]), {})
-            of_label.setdefault(row["subject"], []).append(row)
-    return found
-
-
-def _pairs(
-    mine: Mapping[str, Sequence[Row]], theirs: Mapping[str, Sequence[Row]], metric: str
-) -> list[tuple[float, float]]:
-    pairs = []
-    for subject in sorted(set(mine) & set(theirs)):
-        a, b = (float(np.mean([r[metric] for r in side[subject]])) for side in (mine, theirs))
-        if math.isfinite(a) and math.isfinite(b):
-            pairs.append((a, b))
-    return pairs
+def _tested(test: Row) -> list[str]:
+    degrees = ", ".join(map(str, test["degrees"]))
+    numbers = (f"{test[name]:.3g}" for name in ("p", "corrected_p"))
+    return [f"{test['statistic']:.4g} ({degrees})", *numbers]
 
 
 def _grouped(rows: Sequence[Row], keys: Sequence[str], kind: str) -> list[Row]:
@@ -237,7 +183,11 @@ def _texts(row: Row, metrics: Sequence[tuple[str, str, int]]) -> list[str]:
 
 
 def _markdown(
-    recipe: Recipe, cases: Sequence[Row], summary: Sequence[Row], compared: Sequence[Row]
+    recipe: Recipe,
+    cases: Sequence[Row],
+    summary: Sequence[Row],
+    compared: Sequence[Row],
+    overall: Sequence[Row],
 ) -> str:
     kind = recipe.target.kind
     metrics = METRICS[kind]
@@ -268,32 +218,38 @@ def _markdown(
     ]
     lines += _table([*head, *(title for _, title, _ in metrics)], cells)
     if compared:
-        lines += ["", "## Comparison", "", *_comparison(compared)]
+        lines += ["", "## Comparison", "", *_comparison(compared, overall)]
     return "\n".join(lines) + "\n"
 
 
-def _comparison(compared: Sequence[Row]) -> list[str]:
-    first, second = compared[0]["first"], compared[0]["second"]
+def _comparison(compared: Sequence[Row], overall: Sequence[Row]) -> list[str]:
     least = 2.0 ** (1 - max(row["subjects"] for row in compared))
-    head = ["slices", "label", "metric", "subjects", first, second, "p", "p after Holm"]
-    cells = [
-        [
-            _slices(row["slices_learnt"]),
-            row["label"],
-            row["metric"],
-            str(row["subjects"]),
-            f"{row['first_median']:.4g}",
-            f"{row['second_median']:.4g}",
-            f"{row['p']:.3g}",
-            f"{row['corrected_p']:.3g}",
+    if not overall:
+        first, second = compared[0]["first"], compared[0]["second"]
+        head = ["slices", "label", "metric", "subjects", first, second, "p", "p after Holm"]
+        return [
+            *_table(head, pair_cells(compared)),
+            "",
+            f"Medians over subjects; Wilcoxon's signed-rank test, two-sided, whose p is at least "
+            f"{least:.3g} with so many subjects; Holm's correction for the rows of each metric.",
         ]
-        for row in compared
-    ]
+    after = ["p", "p after Holm"]
+    head = ["slices", "label", "metric", "subjects"]
+    medians = [*overall[0]["compared"], "Friedman's chi2 (df)", *after, "ANOVA's F (df)", *after]
+    pairs = ["first", "second", "median of first", "median of second", *after]
     return [
-        *_table(head, cells),
+        *_table([*head, *medians], overall_cells(overall)),
         "",
-        f"Medians over subjects; Wilcoxon's signed-rank test, two-sided, whose p is at least "
-        f"{least:.3g} with so many subjects; Holm's correction for the rows of each metric.",
+        "Medians over the subjects for which all have a finite value. Are all alike? Friedman's "
+        "test, by ranks, whose p is rough with fewer than about ten subjects; analysis of variance "
+        "with repeated measures, which supposes normal residuals and sphericity. Holm's correction "
+        "for the rows of each metric, of either test by itself.",
+        "",
+        *_table([*head, *pairs], pair_cells(compared, named=True)),
+        "",
+        "The same subjects in pairs: Wilcoxon's signed-rank test, two-sided, whose p is at least "
+        f"{least:.3g} with so many subjects; Holm's correction for the rows of each metric, which "
+        "are all its pairs.",
     ]
 
 

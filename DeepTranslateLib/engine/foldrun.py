@@ -17,7 +17,8 @@ from DeepTranslateLib.cohort.folds import Fold, with_fewer_slices
 from DeepTranslateLib.configuration import configured
 from DeepTranslateLib.engine.baseline import IntensityBaseline
 from DeepTranslateLib.engine.device import choose_device
-from DeepTranslateLib.engine.heldout import json_numbers, measure_held_out
+from DeepTranslateLib.engine.heldout import measure_held_out
+from DeepTranslateLib.engine.jsonnumbers import json_numbers
 from DeepTranslateLib.engine.noisy_inputs import noisy_selections
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.translation import Translator

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,113 @@ def test_volumes_stand_beside_the_regression_of_their_intensity(place, capfd):
     # The target is a function of the intensity, so that the table knows it to within its bins.
     assert rows["intensity, mean"]["mae"] < 4
     assert rows["network"]["cases"] == 3
+
+
+def shifted_copy(source: Path, folder: Path, shift: float) -> None:
+    """A finished cross-validation whose networks are better or worse."""
+    shutil.copytree(source, folder)
+    path = folder / "cross_validation.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for number, row in enumerate(content["cases"]):
+        row["mae"] += shift + number / 50
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def three(place: Path) -> Path:
+    """Three finished cross-validations, `one` to `three`."""
+    assert call(place, "volume.json", "volumes.csv", "one", "--folds", 3) == 0
+    shifted_copy(place / "one", place / "two", 50)
+    shifted_copy(place / "one", place / "three", 100)
+    return place
+
+
+def test_three_are_compared_all_at_once_and_in_pairs(three, capfd):
+    pytest.importorskip("scipy.stats")
+    given = (three, "volume.json", "volumes.csv", "one", "--folds", 3)
+    others = ("--compare", three / "two", three / "three")
+    capfd.readouterr()
+    assert call(*given, *others) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "all at once" in out
+    (mae, *_) = [line.split() for line in out.splitlines() if line.split()[1:2] == ["mae"]]
+    # Three subjects in the same order: chi-squared 6 with 2 degrees of freedom.
+    assert mae[:3] == ["all", "mae", "3"]
+    assert "6 (2)" in " ".join(mae)
+    assert call(*given, *others, "--json") == 0
+    (event,) = [json.loads(line) for line in capfd.readouterr()[0].splitlines()]
+    names = [str(three / name) for name in ("one", "two", "three")]
+    metrics = ["mae", "mse", "rmse", "psnr", "ssim", "ms_ssim"]
+    assert [row["metric"] for row in event["overall_comparison"]] == metrics
+    assert all(row["compared"] == names for row in event["overall_comparison"])
+    assert len(event["comparison"]) == 3 * len(metrics)
+    row = event["overall_comparison"][0]
+    assert row["friedman"]["p"] == pytest.approx(math.exp(-3))
+    assert row["anova"]["degrees"] == [2, 4]
+    written = json.loads((three / "one" / "cross_validation.json").read_text())
+    assert written["overall_comparison"] == event["overall_comparison"]
+    assert written["comparison"] == event["comparison"]
+    assert "ANOVA's F (df)" in (three / "one" / "summary.md").read_text()
+    # Beside one other everything is as for two.
+    assert call(*given, "--compare", three / "two", "--json") == 0
+    (event,) = [json.loads(line) for line in capfd.readouterr()[0].splitlines()]
+    assert "overall_comparison" not in event
+    assert len(event["comparison"]) == len(metrics)
+    assert "ANOVA" not in (three / "one" / "summary.md").read_text()
+
+
+def test_the_same_folder_twice_and_other_folds_are_refused_before_anything_is_trained(three, capfd):
+    given = (three, "volume.json", "volumes.csv")
+    two, again = three / "two", three / "three" / ".." / "two"
+    capfd.readouterr()
+    assert call(*given, "new", "--folds", 3, "--compare", two, again) == 3
+    assert f"--compare names the folder {again} twice" in message(capfd)
+    assert call(*given, "two", "--folds", 3, "--compare", two, three / "three") == 3
+    assert "which is --output" in message(capfd)
+    assert call(*given, "new", "--folds", 2, "--compare", two, three / "three") == 3
+    text = message(capfd)
+    assert f"{two} is a cross-validation with other folds: expected 2 (" in text
+    assert "found 3 (" in text
+    fewer = (three / "volumes.csv").read_text().splitlines()[:-1]
+    (three / "fewer.csv").write_text("\n".join(fewer) + "\n")
+    others = ("--compare", two, three / "three")
+    assert call(three, "volume.json", "fewer.csv", "new", "--folds", 2, *others) == 3
+    assert "expected 2 (anna, ben), found 3 (anna, ben, carl); it has also carl" in message(capfd)
+    assert call(three, "labels.json", "cohort.csv", "new", "--folds", 3, *others) == 3
+    assert "expected labels, which the recipe 'tiny' makes, found volume" in message(capfd)
+    assert not (three / "new").exists()
+
+
+def test_an_infinite_metric_is_told_from_an_undefined_one(three, capfd):
+    # As in cross_validation.json.
+    for path in (three / "one").glob("seed_0/fold_*/held_out.json"):
+        content = json.loads(path.read_text())
+        for row in content["rows"]:
+            row["psnr"], row["ms_ssim"] = "inf", None
+        path.write_text(json.dumps(content))
+    capfd.readouterr()
+    assert call(three, "volume.json", "volumes.csv", "one", "--folds", 3, "--json") == 0
+    (event,) = [json.loads(line) for line in capfd.readouterr()[0].splitlines()]
+    assert {(row["psnr"], row["ms_ssim"]) for row in event["summary"]} == {("inf", None)}
+    written = json.loads((three / "one" / "cross_validation.json").read_text())
+    assert written["summary"] == event["summary"]
+
+
+def test_a_folder_with_other_files_and_a_frozen_part_are_bad_inputs(place, capfd):
+    images = place / "images"
+    images.mkdir()
+    (images / "scan.nrrd").write_bytes(b"")
+    assert call(place, "labels.json", "cohort.csv", "images", "--folds", 3) == 3
+    assert "Give a new folder as output" in message(capfd)
+    assert [path.name for path in images.iterdir()] == ["scan.nrrd"]
+    frozen = labels_recipe(2, training={"epochs": 1, "frozen": "encoder"})
+    write_recipe(frozen, place / "frozen.json")
+    assert call(place, "frozen.json", "cohort.csv", "x", "--folds", 3) == 3
+    text = message(capfd)
+    assert "The recipe cannot be used: $.training.frozen" in text
+    assert "Set training.frozen to 'none'" in text
+    assert not (place / "x").exists()
 
 
 def message(capfd: pytest.CaptureFixture[str]) -> str:

@@ -19,15 +19,16 @@ from engine_samples import blobs_cohort, labels_recipe, lps_affine, oblique_affi
 from DeepTranslateLib.cohort import Cohort, CohortError, cohort_from_lists
 from DeepTranslateLib.cohort.folds import subject_folds, with_fewer_slices
 from DeepTranslateLib.engine.baseline import BINS, IntensityBaseline
-from DeepTranslateLib.engine.comparison import median_range
+from DeepTranslateLib.engine.comparison import friedman, holm, median_range, repeated_anova
 from DeepTranslateLib.engine.crossvalidation import cross_validate
-from DeepTranslateLib.engine.crossvalidation_tables import (
+from DeepTranslateLib.engine.crossvalidation_comparison import (
     ComparedError,
-    case_rows,
     compare,
+    compare_several,
     read_results,
-    write_tables,
+    refuse_other_folds,
 )
+from DeepTranslateLib.engine.crossvalidation_tables import case_rows, write_tables
 from DeepTranslateLib.engine.device import choose_device
 from DeepTranslateLib.engine.foldprocesses import FoldError, in_processes
 from DeepTranslateLib.engine.foldrun import HELD_OUT_FILE
@@ -37,7 +38,8 @@ from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import Stopped
 from DeepTranslateLib.model import read_model
-from DeepTranslateLib.recipe import recipe_from_json
+from DeepTranslateLib.recipe import RecipeError, recipe_from_json
+from DeepTranslateLib.runfolder import RunError
 from DeepTranslateLib.schema import to_json
 
 RECIPE = labels_recipe(2, training={"epochs": 1, "validation_fraction": 0.3})
@@ -286,6 +288,31 @@ def test_faults_and_impossible_numbers_are_found_before_anything_is_trained(tmp_
     assert not (tmp_path / "x").exists()
 
 
+def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "scan.nrrd").write_bytes(b"")
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(RunError, match=r"new or empty one, or one with plan\.json.*found notes, "
+                       r"scan\.nrrd\. Nothing was written\. Give a new folder"):  # fmt: skip
+        cross_validate(RECIPE, blobs_cohort(), 3, tmp_path, device="cpu")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "scan.nrrd"]
+
+
+def test_a_folder_with_hidden_files_alone_is_as_good_as_empty(tmp_path):
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    (tmp_path / ".plan.json.0123456789ab.part").write_bytes(b"{")
+    with pytest.raises(Stopped):
+        cross_validate(RECIPE, blobs_cohort(), 3, tmp_path, device="cpu", should_stop=lambda: True)
+    assert (tmp_path / "plan.json").is_file()
+
+
+def test_a_recipe_that_freezes_a_part_is_refused(tmp_path):
+    recipe = RECIPE.with_training(frozen="encoder")
+    with pytest.raises(RecipeError, match="starts from no model") as caught:
+        cross_validate(recipe, blobs_cohort(), 3, tmp_path / "x", device="cpu")
+    assert caught.value.path == "$.training.frozen"
+    assert not (tmp_path / "x").exists()
+
+
 def die_in_the_second_fold(folder: str) -> None:
     def sink(record: dict) -> None:
         if record["run"]["fold"] == 2 and record["event"] in ("epoch", "measuring"):
@@ -413,10 +440,43 @@ def test_tables_hold_each_case_and_the_median_and_range_of_all(finished, tmp_pat
     assert plain(read) == plain(case_rows(rows, "labels"))
 
 
+METRICS_OF = {
+    "labels": ("dice", "sensitivity", "specificity", "fractional_area_difference",
+               "hausdorff95_mm", "average_surface_distance_mm", "surface_dice"),
+    "volume": ("mae", "mse", "rmse", "psnr", "ssim", "ms_ssim"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["labels", "volume"])
+def test_every_metric_of_a_case_is_in_all_tables(kind, tmp_path):
+    pytest.importorskip("scipy.stats")
+    names = METRICS_OF[kind]
+    rows = [
+        {"slices_learnt": None, "seed": 0, "fold": n, "subject": f"s{n}", "image": "x",
+         "method": "network", "label": "fat" if kind == "labels" else "",
+         **{name: n + place / 10 for place, name in enumerate(names)}}
+        for n in range(4)
+    ]  # fmt: skip
+    recipe = RECIPE if kind == "labels" else volume_recipe()
+    other = [{**row, **{name: row[name] + 1 for name in names}} for row in rows]
+    content = write_tables(tmp_path, recipe, rows, compare(rows, other, ("a", "b")))
+    assert [row["metric"] for row in content["comparison"]] == list(names)
+    for place, name in enumerate(names):
+        assert content["summary"][0][name] == pytest.approx(1.5 + place / 10)
+        assert content["folds"][2][f"{name}_highest"] == pytest.approx(2 + place / 10)
+    for file in ("summary", "folds", "cases"):
+        with open(tmp_path / f"{file}.csv", encoding="utf-8") as stream:
+            assert set(names) <= set(next(csv.reader(stream)))
+    page = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    titles = ("surface Dice (2 mm)", "ASSD (mm)") if kind == "labels" else ("MSE", "MS-SSIM")
+    for title in titles:
+        assert page.count(f"| {title} |") == 2
+
+
 def made_up(shift: float, seeds: int = 2) -> list[dict]:
     rng = np.random.default_rng(3)
     names = ("dice", "sensitivity", "specificity", "fractional_area_difference",
-             "hausdorff95_mm", "average_surface_distance_mm")  # fmt: skip
+             "hausdorff95_mm", "average_surface_distance_mm", "surface_dice")  # fmt: skip
     return [
         {"slices_learnt": None, "seed": seed, "fold": n, "subject": f"s{n}", "image": "x",
          "method": "network", "label": label, **{m: rng.random() + shift * n for m in names}}
@@ -428,7 +488,7 @@ def test_two_cross_validations_are_compared_by_subject_after_wilcoxon_and_holm()
     stats = pytest.importorskip("scipy.stats")
     a, b = made_up(0.0), made_up(0.1)
     found = compare(a, b, ("a", "b"))
-    assert len(found) == 2 * 6
+    assert len(found) == 2 * 7
     pair = [row for row in found if row["metric"] == "dice"]
     p_values = []
     for row in pair:
@@ -446,10 +506,104 @@ def test_two_cross_validations_are_compared_by_subject_after_wilcoxon_and_holm()
     assert most["corrected_p"] == pytest.approx(max(2 * min(p_values), *p_values))
 
 
+def test_three_cross_validations_are_tested_all_at_once_and_in_pairs():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(8)
+    several = [made_up(shift) for shift in (0.0, 0.1, 0.4)]
+    for row in itertools.chain(*several):
+        row["dice"] += rng.random()
+    # A label that was missed has no finite distance: its subject is left out of all columns.
+    several[1][0]["hausdorff95_mm"] = np.inf
+    pairs, overall = compare_several(several, ("a", "b", "c"))
+    assert len(pairs) == 3 * len(overall) == 3 * 2 * 7
+    for metric in ("dice", "surface_dice", "hausdorff95_mm"):
+        tests = {"friedman": [], "anova": [], "pairs": []}
+        for label in ("fat", "lean"):
+            (row,) = [r for r in overall if (r["label"], r["metric"]) == (label, metric)]
+            left_out = {"s0"} if (label, metric) == ("fat", "hausdorff95_mm") else set()
+            subjects = [f"s{n}" for n in range(8) if f"s{n}" not in left_out]
+            table = {
+                name: [
+                    np.mean([r[metric] for r in rows if (r["subject"], r["label"]) == (s, label)])
+                    for s in subjects
+                ]
+                for name, rows in zip("abc", several, strict=True)
+            }
+            assert (row["subjects"], row["compared"]) == (len(subjects), ["a", "b", "c"])
+            assert row["medians"] == pytest.approx([np.median(column) for column in table.values()])
+            assert row["friedman"]["statistic"] == pytest.approx(friedman(table).statistic)
+            assert row["anova"]["statistic"] == pytest.approx(repeated_anova(table).statistic)
+            assert row["friedman"]["degrees"] == [2]
+            assert row["anova"]["degrees"] == [2, 2 * (len(subjects) - 1)]
+            assert row["friedman"]["p"] == pytest.approx(friedman(table).p)
+            assert row["anova"]["p"] == pytest.approx(repeated_anova(table).p)
+            for test in ("friedman", "anova"):
+                tests[test].append(row[test])
+            for first, second in itertools.combinations("abc", 2):
+                (pair,) = [r for r in pairs if (r["label"], r["metric"], r["first"], r["second"])
+                           == (label, metric, first, second)]  # fmt: skip
+                wanted = stats.wilcoxon(np.subtract(table[first], table[second])).pvalue
+                assert pair["p"] == pytest.approx(wanted)
+                assert pair["subjects"] == len(subjects)
+                tests["pairs"].append(pair)
+        # Each kind of test is corrected for both labels, the pairs for all six.
+        for rows in tests.values():
+            corrected = [row["corrected_p"] for row in rows]
+            assert corrected == pytest.approx(holm([row["p"] for row in rows]))
+
+
+def test_the_tables_hold_the_tests_of_three_and_say_nothing_of_them_for_two(finished, tmp_path):
+    pytest.importorskip("scipy.stats")
+    _, rows = finished
+    mine = case_rows(rows, "labels")
+    shifted = [[{**r, "dice": r["dice"] - n * 0.1} for r in mine] for n in (1, 2)]
+    two = compare(mine, shifted[0], ("a", "b"))
+    for name in ("two", "three"):
+        (tmp_path / name).mkdir()
+    content = write_tables(tmp_path / "two", RECIPE, rows, two)
+    assert "overall_comparison" not in content
+    page = (tmp_path / "two" / "summary.md").read_text(encoding="utf-8")
+    assert "| slices | label | metric | subjects | a | b | p | p after Holm |" in page
+    assert "ANOVA" not in page
+    names = ("a", "b", "c")
+    write_tables(tmp_path / "three", RECIPE, rows, *compare_several([mine, *shifted], names))
+    content = json.loads((tmp_path / "three" / "cross_validation.json").read_text("utf-8"))
+    assert {(r["first"], r["second"]) for r in content["comparison"]} == {
+        ("a", "b"), ("a", "c"), ("b", "c")
+    }  # fmt: skip
+    row = next(r for r in content["overall_comparison"] if r["metric"] == "dice")
+    # All subjects in the same order: k (n - 1) is the largest chi-squared there is.
+    assert row["friedman"]["statistic"] == pytest.approx(3 * 2)
+    page = (tmp_path / "three" / "summary.md").read_text(encoding="utf-8")
+    assert (
+        "| subjects | a | b | c | Friedman's chi2 (df) | p | p after Holm | ANOVA's F (df) |"
+        in (page)
+    )
+    assert "| first | second | median of first | median of second | p | p after Holm |" in page
+    assert "| 6 (2) |" in page
+
+
+def test_other_subjects_and_other_folds_are_named(tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"folds": [["a", "b"], ["c", "d"]]}))
+    refuse_other_folds([["d", "c"], ["a", "b"]], tmp_path)
+    with pytest.raises(ComparedError, match=r"other subjects: expected 3 \(a, b, x\), found 4 "
+                       r"\(a, b, c, d\); it lacks x and has also c, d"):  # fmt: skip
+        refuse_other_folds([["a", "b"], ["x"]], tmp_path)
+    with pytest.raises(ComparedError, match=r"other folds: expected 2 \(a, c; b, d\); found 2 "
+                       r"\(a, b; c, d\)\. .*same --folds"):  # fmt: skip
+        refuse_other_folds([["a", "c"], ["b", "d"]], tmp_path)
+    plan.unlink()
+    with pytest.raises(ComparedError, match=r"plan\.json.*cannot be read.*Give the whole folder"):
+        refuse_other_folds([["a"]], tmp_path)
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path):
     pytest.importorskip("scipy.stats")
     stranger = [{**row, "subject": f"other {row['subject']}"} for row in made_up(0)]
     with pytest.raises(ComparedError, match="fewer than two subjects"):
         compare(made_up(0), stranger, ("a", "b"))
+    with pytest.raises(ComparedError, match=r"'a', 'b' and 'c' share fewer than two subjects"):
+        compare_several([made_up(0), made_up(1), stranger], ("a", "b", "c"))
     with pytest.raises(ComparedError, match="no finished cross-validation"):
         read_results(tmp_path)
