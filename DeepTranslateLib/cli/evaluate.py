@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,12 +62,33 @@ def evaluate_files(options: argparse.Namespace, console: Console) -> int:
         "reference": str(options.reference),
         "mask": None if options.mask is None else str(options.mask),
     }
-    if _kind(options, recipe, pair) == "labels":
+    kind = _kind(options, recipe, pair)
+    if mask is not None:
+        _refuse_useless(mask, options.mask)
+    if kind == "labels":
         content = _compare_labels(options, recipe, pair, console)
     else:
         content = _compare_volumes(options, recipe, pair, console)
-    console.result({**files, **content})
+    from DeepTranslateLib.engine.jsonnumbers import json_numbers
+
+    console.result({**files, **json_numbers(content)})
     return DONE
+
+
+def _refuse_useless(mask: Image, file: Path) -> None:
+    """Refuse a mask that leaves nothing, or that does not say what it leaves."""
+    unknown = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in mask.voxels)
+    if unknown:
+        raise CommandError(
+            f"{file} says neither inside nor outside: {unknown} of its voxels "
+            f"{'is' if unknown == 1 else 'are'} NaN or infinite, and a mask is 0 outside and any "
+            "other number inside. Replace them where the mask was made."
+        )
+    if not mask.voxels.any():
+        raise CommandError(
+            f"{file} has no voxel that counts: every one is 0. Give a mask that is not 0 where "
+            "voxels count, or leave out --mask to count all."
+        )
 
 
 def _kind(options: argparse.Namespace, recipe: Recipe | None, pair: _Pair) -> str:
@@ -128,6 +150,7 @@ def _compare_labels(
         ignore = recipe.target.ignore
         _warn_of_unknown(options, recipe, found, console)
         prediction, reference = (_with_one_value(i, recipe) for i in (prediction, reference))
+        _refuse_all_ignored(options, recipe, pair)
     if not names:
         raise CommandError("Neither file holds a label: every voxel is 0, the background.")
     rows = label_metrics(
@@ -136,6 +159,24 @@ def _compare_labels(
     _show_labels(console, rows, names, tolerance)
     labels = [{"name": names[row.value], **to_json(row)} for row in rows]
     return {"kind": "labels", "tolerance_mm": tolerance, "labels": labels}
+
+
+def _refuse_all_ignored(options: argparse.Namespace, recipe: Recipe, pair: _Pair) -> None:
+    """Refuse a reference in which the recipe ignores each voxel that could count."""
+    from DeepTranslateLib.engine.metrics.images import on_grid_of
+
+    if recipe.target.ignore is None:
+        return
+    known = pair.reference.voxels != recipe.target.ignore
+    if pair.mask is not None:
+        known &= on_grid_of(pair.reference, pair.mask, "mask").voxels != 0
+    if not known.any():
+        where = "" if pair.mask is None else f" inside {options.mask}"
+        raise CommandError(
+            f"{options.reference} has no voxel that counts: every one{where} is "
+            f"{recipe.target.ignore}, which the recipe '{recipe.name}' ignores. Give another "
+            "reference or mask."
+        )
 
 
 def _warn_of_unknown(
@@ -169,6 +210,11 @@ def _compare_volumes(
     if recipe is not None:
         units = recipe.target.units
         value_range = value_range or recipe.target.range
+    if value_range is not None and not all(map(math.isfinite, value_range)):
+        raise CommandError(
+            f"--range expects two finite numbers, found {value_range[0]:g} and {value_range[1]:g}. "
+            "Give the lowest and the highest value that such images have, as -1000 3000 for CT."
+        )
     if value_range is not None and not value_range[0] < value_range[1]:
         raise CommandError(
             f"The range {value_range[0]:g} to {value_range[1]:g} is empty. Give the lowest and "
@@ -180,8 +226,6 @@ def _compare_volumes(
         mask=pair.mask,
         value_range=None if value_range is None else tuple(value_range),
     )
-    if not found.voxels:
-        raise CommandError(f"{options.mask} has no voxel that counts: every one is 0.")
     content = to_json(found)
     suffix = f" {units}" if units else ""
     rows = [

@@ -174,16 +174,31 @@ def test_equal_volumes_have_no_finite_psnr_and_a_missed_label_no_finite_distance
 ) -> None:
     same = ("--prediction", "ct.nrrd", "--reference", "ct.nrrd")
     metrics = result_of(capfd, *same)["metrics"]
-    assert (metrics["mae"], metrics["psnr"], metrics["ssim"]) == (0, None, pytest.approx(1))
+    assert (metrics["mae"], metrics["psnr"], metrics["ssim"]) == (0, "inf", pytest.approx(1))
     assert evaluate(*same) == 0
     assert "inf dB" in capfd.readouterr()[0]
     empty = read_image(place / "labels.nrrd")
     write_image(empty.with_voxels(np.zeros_like(empty.voxels)), place / "empty.nrrd")
     missed = ("--prediction", "empty.nrrd", "--reference", "truth.nrrd")
     rows = result_of(capfd, *missed)["labels"]
-    assert [(row["dice"], row["hausdorff95_mm"]) for row in rows] == [(0, None), (0, None)]
+    assert [(row["dice"], row["hausdorff95_mm"]) for row in rows] == [(0, "inf"), (0, "inf")]
     assert evaluate(*missed) == 0
     assert capfd.readouterr()[0].count("inf") == 4
+
+
+def test_an_infinite_distance_is_told_from_an_undefined_one(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reference = np.zeros((2, 8, 8), np.uint8)
+    reference[:, 2:5, 2:5] = 10
+    write_image(Image(reference, AFFINE), place / "reference.nrrd")
+    write_image(Image(np.zeros_like(reference), AFFINE), place / "nothing.nrrd")
+    write_recipe(labels_recipe(2), place / "recipe.json")
+    files = ("--prediction", "nothing.nrrd", "--reference", "reference.nrrd")
+    missed, absent = result_of(capfd, *files, "--recipe", "recipe.json")["labels"]
+    for name in ("hausdorff95_mm", "average_surface_distance_mm"):
+        assert (missed[name], absent[name]) == ("inf", None)
+    assert (missed["dice"], absent["dice"]) == (0, None)
 
 
 def test_label_maps_of_floats_are_labels_and_pictures_with_many_values_are_not(
@@ -230,6 +245,46 @@ def test_what_cannot_be_compared_as_asked_is_refused(
     assert "empty.nrrd has no voxel that counts" in text
     text = refusal(capfd, "--prediction", "empty.nrrd", "--reference", "empty.nrrd")
     assert "Neither file holds a label" in text
+
+
+@pytest.mark.parametrize("files", [PAIR, VOLUMES])
+def test_a_mask_that_leaves_nothing_or_says_nothing_is_refused(
+    place: Path, capfd: pytest.CaptureFixture[str], files: tuple[str, ...]
+) -> None:
+    image = read_image(place / "mask.nrrd")
+    voxels = image.voxels.astype(np.float32)
+    write_image(image.with_voxels(voxels * 0), place / "empty.nrrd")
+    text = refusal(capfd, *files, "--mask", "empty.nrrd")
+    assert "empty.nrrd has no voxel that counts: every one is 0. Give a mask" in text
+    for broken in (np.nan, np.inf):
+        voxels[0, 1, 2:4] = broken
+        write_image(image.with_voxels(voxels), place / "broken.nrrd")
+        text = refusal(capfd, *files, "--mask", "broken.nrrd")
+        assert "broken.nrrd says neither inside nor outside: 2 of its voxels are NaN" in text
+
+
+def test_a_reference_of_which_the_recipe_ignores_all_that_counts_is_refused(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = to_json(labels_recipe(2))
+    content["target"]["ignore"] = 9
+    write_recipe(recipe_from_json(content), place / "recipe.json")
+    reference = np.full((2, 6, 6), 9, np.uint8)
+    reference[0] = 10
+    write_image(Image(reference, AFFINE), place / "a.nrrd")
+    write_image(Image((reference == 9).astype(np.uint8), AFFINE), place / "second.nrrd")
+    files = ("--prediction", "a.nrrd", "--reference", "a.nrrd", "--recipe", "recipe.json")
+    assert result_of(capfd, *files)["labels"][0]["dice"] == 1
+    text = refusal(capfd, *files, "--mask", "second.nrrd")
+    assert "every one inside second.nrrd is 9, which the recipe 'tiny' ignores" in text
+
+
+@pytest.mark.parametrize("limits", [("0", "inf"), ("nan", "5"), ("0", "1e999")])
+def test_a_range_without_end_is_refused(
+    place: Path, capfd: pytest.CaptureFixture[str], limits: tuple[str, str]
+) -> None:
+    text = refusal(capfd, *VOLUMES, "--range", *limits)
+    assert f"two finite numbers, found {float(limits[0]):g} and {float(limits[1]):g}" in text
 
 
 def test_a_tolerance_is_a_distance(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
