@@ -16,11 +16,12 @@ from pathlib import Path
 
 from DeepTranslateLib.atomic import atomic_file
 from DeepTranslateLib.cohort import CohortError
-from DeepTranslateLib.cohort.fingerprint import UNKNOWN_VALUE, Fingerprint, names_a_side
+from DeepTranslateLib.cohort.fingerprint import UNKNOWN_VALUE, Fingerprint, in_plane, names_a_side
 from DeepTranslateLib.proposal_images import ImageChoices
 from DeepTranslateLib.proposal_reasons import Reason, Reasons
 from DeepTranslateLib.recipe import (
     AS_WRITTEN,
+    PLANES,
     Augmentation,
     Label,
     Method,
@@ -31,10 +32,12 @@ from DeepTranslateLib.recipe import (
     recipe_from_json,
     write_recipe,
 )
+from DeepTranslateLib.recipe.learning import LAST
 from DeepTranslateLib.schema import to_json
 
 MEMORY_BYTES = 4 * 2**30
 _LEAST_BOTTOM = 8  # pixels of the coarsest level
+_LEAST_CORNER = 4  # voxels of a patch there, along its rows and columns
 _MANY_SLICES = 100
 _STEPS = 6000
 _ROTATION = 20.0  # degrees
@@ -61,6 +64,7 @@ def propose_recipe(
     *,
     named: Sequence[Label] = (),
     fixed: Collection[str] = (),
+    medians: Sequence[float] = (),
 ) -> Proposal:
     """Propose a recipe for a cohort.
 
@@ -73,6 +77,8 @@ def propose_recipe(
         named: Names and colours of labels, for those that the base does not know.
         fixed: Fields such as "training.epochs", or parts such as "network", that stay as they are
             in the base.
+        medians: Of what is not air in each image, which tell whether MR have one scale; see
+            `configuration.proposal_for`, which measures them where they matter.
 
     Raises:
         CohortError: The base makes something else than the cohort's targets, or there is no label.
@@ -84,7 +90,7 @@ def propose_recipe(
             f"{found.kind}. Give a recipe of the same kind, or none."
         )
     reasons = Reasons(base, fixed)
-    images = ImageChoices(found, base, reasons, named)
+    images = ImageChoices(found, base, reasons, named, medians)
     recipe = _Choices(found, base, memory_bytes, reasons, images).recipe(name)
     # What is wrong with a combination is said here, not when it is trained.
     return Proposal(recipe_from_json(to_json(recipe)), tuple(reasons.all))
@@ -147,14 +153,16 @@ class _Choices:
         plane = images.plane()
         slices = max(2, found.shown_slices[plane])
         spacing = images.spacing(plane)
-        rows, columns = images.size(plane, spacing)
+        standardisation = images.standardisation(seen)
         preprocessing = dataclasses.replace(
             start.preprocessing,
-            window=images.window(),
+            window=images.window(seen, standardisation),
             spacing=spacing,
-            body_crop=images.body_crop(plane),
+            body_crop=images.body_crop(seen, plane),
+            standardisation=standardisation,
         )
-        network = self._network(start, min(rows, columns), rows * columns, slices)
+        size = images.size(plane, spacing)
+        network = self._network(start, size, slices)
         return dataclasses.replace(
             start,
             configure=AS_WRITTEN,
@@ -168,7 +176,7 @@ class _Choices:
             network=network,
             method=self._method(start),
             augmentation=self._augmentation(start, target),
-            training=self._training(start, slices),
+            training=self._training(start, plane, size),
         )
 
     def _method(self, start: Recipe) -> Method:
@@ -190,17 +198,39 @@ class _Choices:
             )
         return dataclasses.replace(start.method, loss=self._choose("method.loss", loss, reason))
 
-    def _network(self, start: Recipe, shorter: int, pixels: int, slices: int) -> Network:
-        if self._base is not None and start.network.name != "unet":
-            self._choose("network.name", start.network.name, "Of the recipe that this began with.")
+    def _kept_network(self, start: Recipe) -> str | None:
+        """Why the network is that of the recipe to begin with; None where it is chosen."""
+        if self._base is None:
+            return None
+        if start.network.name != "unet":
+            return "Of the recipe that this began with."
+        if self._images.restores:
+            return (
+                "Of the recipe that this began with: what noise and detail call for is a pixel's "
+                "surroundings, not the size of the images."
+            )
+        if start.sampling.patch is not None and not self._is_free:
+            size = " x ".join(map(str, start.sampling.patch))
+            return f"Of the recipe that this began with, made for its patches of {size} voxels."
+        return None
+
+    def _network(self, start: Recipe, size: tuple[int, int], slices: int) -> Network:
+        kept = self._kept_network(start)
+        if kept is not None:
+            for name in ("name", "levels", "channels", "norm"):
+                self._choose(f"network.{name}", getattr(start.network, name), kept)
             return start.network
-        levels = max(2, min(5, 1 + int(math.log2(max(1, shorter / _LEAST_BOTTOM)))))
+        patch, batch = start.sampling.patch, start.training.batch_size
+        seen = size if patch is None else patch[1:]
+        shorter, least = min(seen), _LEAST_BOTTOM if patch is None else _LEAST_CORNER
+        levels = max(2, min(5, 1 + int(math.log2(max(1, shorter / least)))))
         levels = self._choose(
             "network.levels",
             levels,
-            f"The shorter side of a slice is {shorter} pixels; the coarsest level keeps "
-            f"{max(1, shorter // 2 ** (levels - 1))}.",
+            f"The shorter side of a {'slice' if patch is None else 'patch'} is {shorter} pixels; "
+            f"the coarsest level keeps {max(1, shorter // 2 ** (levels - 1))}.",
         )
+        pixels = batch * math.prod(size if patch is None else patch)
         wanted = channels = 32 if slices >= _MANY_SLICES else 16
         while channels > 4 and _step_bytes(channels, pixels) > self._memory:
             channels //= 2
@@ -210,8 +240,9 @@ class _Choices:
         )
         if channels < wanted:
             reason += (
-                f"; {wanted} would take {_step_bytes(wanted, pixels) / 2**30:.1f} GB a step, and "
-                f"{self._memory / 2**30:g} GB are allowed"
+                f"; {wanted} would take {_step_bytes(wanted, pixels) / 2**30:.1f} GB a step"
+                + (f" of {batch} {'slices' if patch is None else 'patches'}" if batch > 1 else "")
+                + f", and {self._memory / 2**30:g} GB are allowed"
             )
         channels = self._choose("network.channels", channels, f"{reason}.")
         in_hu = self._found.units == "HU"
@@ -223,12 +254,13 @@ class _Choices:
             else "The values have no unit; instance norm makes images of several scanners alike.",
         )
         deep = levels >= 4
-        deep = self._choose(
-            "network.deep_supervision",
-            deep,
+        reason = (
             f"With {levels} levels, coarse ones {'learn faster with' if deep else 'need no'} "
-            "outputs of their own.",
+            "outputs of their own."
         )
+        if start.method.name != "supervised":
+            deep, reason = False, f"'{start.method.name}' judges the finest output alone."
+        deep = self._choose("network.deep_supervision", deep, reason)
         return dataclasses.replace(
             start.network, levels=levels, channels=channels, norm=norm, deep_supervision=deep
         )
@@ -262,18 +294,26 @@ class _Choices:
             flip_up_down=self._choose("augmentation.flip_up_down", up_down, upright),
         )
 
-    def _training(self, start: Recipe, slices: int) -> Training:
+    def _training(self, start: Recipe, plane: str, size: tuple[int, int]) -> Training:
+        batch = start.training.batch_size
+        pieces, what = self._pieces(start, plane, size)
         epochs = self._choose(
             "training.epochs",
-            max(60, min(400, 10 * round(_STEPS / slices / 10))),
-            f"With {slices} slices about {_STEPS} steps, but from 60 to 400 epochs.",
+            max(60, min(400, 10 * round(_STEPS * batch / pieces / 10))),
+            f"With {pieces} {what}"
+            + (f", {batch} a step," if batch > 1 else "")
+            + f" about {_STEPS} steps, but from 60 to 400 epochs.",
         )
-        patience = self._choose(
-            "training.patience",
-            max(20, round(0.3 * epochs)),
-            "Three tenths of the epochs, at least 20.",
-        )
-        steps = epochs * math.ceil(slices * (1 - start.training.validation_fraction))
+        patience: int | None = max(20, round(0.3 * epochs))
+        reason = "Three tenths of the epochs, at least 20."
+        if start.training.monitor == LAST:
+            patience = None
+            reason = "The last epoch counts (training.monitor): there is no better one to wait for."
+        patience = self._choose("training.patience", patience, reason)
+        learnt = pieces
+        if start.sampling.patch is None or start.sampling.patches_per_epoch is None:
+            learnt = math.ceil(pieces * (1 - start.training.validation_fraction))
+        steps = epochs * math.ceil(learnt / batch)
         decay = round(max(0.5, min(0.99, 1 - 20 / max(1, steps))), 3)
         decay = self._choose(
             "training.ema",
@@ -282,6 +322,20 @@ class _Choices:
             f"{steps} steps; single epochs differ by more than their average.",
         )
         return dataclasses.replace(start.training, epochs=epochs, patience=patience, ema=decay)
+
+    def _pieces(self, start: Recipe, plane: str, size: tuple[int, int]) -> tuple[int, str]:
+        """How many slices or patches an epoch has before some are held out, and which they are."""
+        found, sampling = self._found, start.sampling
+        if sampling.patch is None:
+            planes = PLANES if sampling.fusion else (plane,)
+            return max(2, sum(found.shown_slices[each] for each in planes)), "slices"
+        if sampling.patches_per_epoch is not None:
+            return sampling.patches_per_epoch, "patches an epoch"
+        slices, distance = found.size[in_plane(plane)[2]], start.preprocessing.slice_spacing
+        if isinstance(distance, float):
+            slices = max(1, round(slices * found.spacing[in_plane(plane)[2]] / distance))
+        cover = [math.ceil(n / p) for n, p in zip((slices, *size), sampling.patch, strict=True)]
+        return max(2, found.cases * math.prod(cover)), "patches that cover the images"
 
 
 def _step_bytes(channels: int, pixels: int) -> float:
