@@ -7,17 +7,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from DeepTranslateLib.cohort import Cohort, CohortError
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.cohort.fingerprint import Fingerprint
 from DeepTranslateLib.cohort.labelnames import named_labels
 from DeepTranslateLib.cohort.measurement import measure_cohort
-from DeepTranslateLib.image import ImageError
+from DeepTranslateLib.image import Image, ImageError
 from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_reasons
 from DeepTranslateLib.proposal_reasons import Reason, Reasons
 from DeepTranslateLib.recipe import CHANGEABLE, Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.runfolder import RECIPE_FILE, RunError
 from DeepTranslateLib.schema import SchemaError, from_json, read_json
+
+_SAMPLES = 100_000  # of an image
 
 
 def configured(
@@ -50,12 +54,42 @@ def configured(
         return Proposal(recipe, ())
     if folder is not None and (Path(folder) / RECIPE_FILE).is_file():
         return _going_on(recipe, Path(folder), fixed)
-    found = _measured(cohort, recipe)
-    proposal = propose_recipe(found, recipe, named=named_labels(cohort), fixed=fixed)
+    proposal, found = proposal_for(cohort, recipe, fixed=fixed)
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_reasons(proposal, found, Path(folder) / RECIPE_FILE, recipe)
     return proposal
+
+
+def proposal_for(
+    cohort: Cohort, base: Recipe | None = None, name: str = "proposed", fixed: Collection[str] = ()
+) -> tuple[Proposal, Fingerprint]:
+    """Measure the cases that are not named "test" and propose a recipe; see `propose_recipe`.
+
+    Where the images may be MR and no scale is given for them, they are read once more, for their
+    medians.
+
+    Args:
+        cohort: To measure.
+        base: The recipe to begin with.
+        name: Of the recipe without a base.
+        fixed: Fields or parts that stay as they are in the base.
+
+    Returns:
+        The proposal, and what was measured.
+
+    Raises:
+        CohortError: The cohort has no targets or faults, or there is nothing to choose from.
+        ImageError: A file cannot be read, or holds voxels that are no numbers.
+        RecipeError: What the recipe says does not go together with what was chosen.
+        OSError: A file may not be opened.
+    """
+    if base is not None and base.is_denoising:
+        cohort = cohort.with_clean_targets()
+    found = _measured(cohort, base)
+    medians = _medians(cohort) if _may_differ(found, base) else ()
+    named = named_labels(cohort)
+    return propose_recipe(found, base, name, named=named, fixed=fixed, medians=medians), found
 
 
 def with_labels_of(recipe: Recipe, cohort: Cohort) -> Recipe:
@@ -71,19 +105,47 @@ def with_labels_of(recipe: Recipe, cohort: Cohort) -> Recipe:
     return dataclasses.replace(recipe, target=configured(recipe, cohort).recipe.target)
 
 
-def _measured(cohort: Cohort, recipe: Recipe) -> Fingerprint:
-    if recipe.is_denoising:
-        cohort = cohort.with_clean_targets()
+def _measured(cohort: Cohort, base: Recipe | None) -> Fingerprint:
+    cases = () if cohort.has_domains else cohort.learning
+    if cases and all(case.target is None for case in cases):
+        raise CohortError(
+            f"{cohort.source} has images alone, and a recipe is proposed for images with labels or "
+            "target volumes. Add labels or targets; or, where the images are clean CT and noise is "
+            "to be taken from others like them, begin with the recipe ct-denoise (--recipe "
+            "ct-denoise), which needs neither."
+        )
     try:
         return measure_cohort(cohort)
     except (CohortError, ImageError, OSError):
+        if base is None or base.is_configured:
+            raise
         # All that is wrong says more than the first.
-        faults = check_cohort(cohort, recipe)
+        faults = check_cohort(cohort, base)
         if not any(fault.severity == "error" for fault in faults):
             raise
         raise CohortError(
             f"The cohort has faults; nothing was measured.\n{faults_table(faults)}"
         ) from None
+
+
+def _may_differ(found: Fingerprint, base: Recipe | None) -> bool:
+    """Whether the images may be MR, each in its own unit, and no scale is given for them."""
+    modality = "other" if base is None else base.inputs[0].modality
+    if found.units == "HU" or "MR" not in (found.modality, modality):
+        return False
+    return base is None or base.preprocessing.standardisation == "none"
+
+
+def _medians(cohort: Cohort) -> tuple[float, ...]:
+    """Of what is not air in each image that teaches; one image at a time is in memory."""
+    return tuple(_median(case.read_image()) for case in cohort.learning)
+
+
+def _median(image: Image) -> float:
+    values = image.voxels.ravel()[:: max(1, image.voxels.size // _SAMPLES)]
+    low, high = np.percentile(values, (0.5, 99.5))
+    inside = values[values > low + 0.1 * (high - low)]
+    return float(f"{np.median(inside if inside.size else values):.4g}")
 
 
 def _going_on(recipe: Recipe, folder: Path, fixed: Collection[str]) -> Proposal:

@@ -15,7 +15,7 @@ from DeepTranslateLib.schema import to_json
 if TYPE_CHECKING:
     from DeepTranslateLib.proposal_reasons import Reason
 
-_DESCRIPTION = """Read a cohort once and write a recipe for it, and why each field is as it is in
+_DESCRIPTION = """Measure a cohort and write a recipe for it, and why each field is as it is in
 RECIPE.reasons.json beside it. Both are there to be read and changed. No file is overwritten. See
 docs/validation.md."""
 
@@ -44,9 +44,8 @@ def show_reasons(reasons: Sequence[Reason], console: Console) -> None:
 def propose_for_cohort(options: argparse.Namespace, console: Console) -> int:
     """Measure the cohort, write recipe and reasons, show these."""
     from DeepTranslateLib.cohort import read_cohort
-    from DeepTranslateLib.cohort.labelnames import named_labels
-    from DeepTranslateLib.cohort.measurement import measure_cohort
-    from DeepTranslateLib.proposal import propose_recipe, reasons_path, write_proposal
+    from DeepTranslateLib.configuration import proposal_for
+    from DeepTranslateLib.proposal import reasons_path, write_proposal
     from DeepTranslateLib.recipe import read_recipe
 
     path: Path = options.output
@@ -57,11 +56,8 @@ def propose_for_cohort(options: argparse.Namespace, console: Console) -> int:
             raise CommandError(f"{file} exists and is not overwritten. Give another --output.")
     base = None if options.recipe is None else read_recipe(options.recipe)
     cohort = read_cohort(options.cohort)
-    if base is not None and base.noise.kind is not None:
-        cohort = cohort.with_clean_targets()
     with native_silence():
-        found, named = measure_cohort(cohort), named_labels(cohort)
-    proposal = propose_recipe(found, base, path.stem, named=named)
+        proposal, found = proposal_for(cohort, base, path.stem)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = write_proposal(proposal, found, path)
     show_reasons(proposal.reasons, console)
