@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from adversarial_samples import batch, recipe_of, stepped
+from adversarial_samples import CPU, batch, recipe_of, stepped
 
-from DeepTranslateLib.engine.methods import Batch
+from DeepTranslateLib.engine.methods import Batch, build_method
+from DeepTranslateLib.engine.methods.critic import Critic
 from DeepTranslateLib.engine.methods.variety import Variety
 
 
@@ -71,3 +73,109 @@ def test_what_varies_is_remembered_by_a_checkpoint() -> None:
     for made, true in shown[3:]:
         found = after.ratios(made, true)
     assert found == expected
+
+
+def ignored(name: str, loss: torch.Tensor) -> None:
+    """Nothing learns."""
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "unit"])
+@pytest.mark.parametrize(("fails", "other"), [("there", "back"), ("back", "there")])
+def test_a_generator_that_collapses_is_seen_on_either_way(
+    name: str, fails: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method: Any = build_method(recipe_of(name), CPU)
+    play = method.play
+
+    def collapsed(shown: Batch) -> Any:
+        played = play(shown)
+        rounds = [
+            dataclasses.replace(
+                each,
+                fake=torch.full_like(each.fake, 0.3)
+                if each.critic == f"critic of {fails}"
+                else each.real * 0.9,
+            )
+            for each in played.rounds
+        ]
+        return dataclasses.replace(played, rounds=rounds)
+
+    monkeypatch.setattr(method, "play", collapsed)
+    for seed in range(3):
+        found = method.training_step(batch(seed=seed), ignored)
+    for measure in ("variance_ratio", "diversity_ratio"):
+        assert float(found[f"{measure} {fails}"]) == pytest.approx(0, abs=1e-6)
+        assert float(found[f"{measure} {other}"]) == pytest.approx(0.81)
+        assert found[measure] == found[f"{measure} {fails}"]
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "unit"])
+def test_of_two_critics_the_more_accurate_one_is_passed_on(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method: Any = build_method(recipe_of(name), CPU)
+    for way, share in (("there", 0.85), ("back", 1.0)):
+        critic = method._critics[f"critic of {way}"]
+        monkeypatch.setattr(critic, "loss", _told(critic, share))
+    found = method.training_step(batch(), ignored)
+    assert float(found["discriminator_accuracy"]) == 1
+    assert float(found["discriminator_accuracy there"]) == pytest.approx(0.85)
+    assert float(found["discriminator_accuracy back"]) == 1
+
+
+def _told(critic: Critic, share: float) -> Any:
+    loss = critic.loss
+    return lambda *shown: (loss(*shown)[0], share)
+
+
+def test_a_method_with_one_way_names_none() -> None:
+    _, _, found = stepped(recipe_of("cut"), batch())
+    assert not [
+        name for name in found if name.split()[0].endswith(("ratio", "accuracy")) and " " in name
+    ]
+
+
+def stored_before(method: Any, with_variety: bool) -> dict[str, Any]:
+    """A state as it was when the way there alone was measured."""
+    state = dict(method.state())
+    varieties = state.pop("varieties")
+    state["judged"] = {"discriminator": 0.5, "discriminator_accuracy": 0.7}
+    return {**state, **({"variety": next(iter(varieties.values()))} if with_variety else {})}
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "unit", "cut"])
+@pytest.mark.parametrize("with_variety", [False, True])
+def test_an_older_checkpoint_goes_on(name: str, with_variety: bool) -> None:
+    recipe = recipe_of(name, adversarial={"generator_steps": 2})
+    first: Any = build_method(recipe, CPU)
+    first.training_step(batch(), ignored)
+    stored = stored_before(first, with_variety)
+    resumed: Any = build_method(recipe, CPU)
+    resumed.restore(stored)
+    # The discriminators do not learn in this step: what was known of them is passed on.
+    found = resumed.training_step(batch(seed=7), ignored)
+    accuracies = [float(v) for k, v in found.items() if k.startswith("discriminator_accuracy")]
+    assert accuracies == pytest.approx([0.7] * (3 if recipe.is_two_way else 1))
+    critics = list(resumed.state()["varieties"])
+    seen = [each["seen"] for each in resumed.state()["varieties"].values()]
+    # Two images a step; of the step before a part still counts.
+    assert seen == [2 + 1.9 * (with_variety and critic == critics[0]) for critic in critics]
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "unit"])
+def test_what_was_seen_of_each_way_is_in_the_state(name: str) -> None:
+    straight: Any = build_method(recipe_of(name), CPU)
+    torch.manual_seed(1)
+    straight.training_step(batch(), ignored)
+    torch.manual_seed(1)
+    resumed: Any = build_method(recipe_of(name), CPU)
+    for network, other in zip(resumed.networks.values(), straight.networks.values(), strict=True):
+        network.load_state_dict(other.state_dict())
+    resumed.restore(straight.state())
+    found = []
+    for method in (straight, resumed):
+        torch.manual_seed(2)
+        found.append(method.training_step(batch(seed=9), ignored))
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    assert len({float(found[0][f"variance_ratio {way}"]) for way in ("there", "back")}) == 2

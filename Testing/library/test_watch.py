@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from adversarial_samples import METHODS, cohort, recipe_of
 from engine_samples import volume_recipe
+from test_context_gan import recipe_of as context_recipe
 
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.watch import MEASURES, new_warnings
 from DeepTranslateLib.jobs import Stopped
-from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.recipe import Recipe, recipe_from_json
+from DeepTranslateLib.schema import to_json
 
 HEALTHY = {
     "discriminator_accuracy": 0.8,
@@ -51,6 +55,141 @@ def test_a_discriminator_that_has_won_three_epochs_is_told_of_once() -> None:
     assert list(found) == [6]
     for field in ("discriminator_rate", "generator_steps", "spectral_norm"):
         assert field in found[6]
+
+
+def of_ways(**measures: tuple[float, float]) -> dict[str, Any]:
+    """Measures of the way there and back, as methods with two ways give them."""
+    told: dict[str, float] = {}
+    for name in ("discriminator_accuracy", "variance_ratio", "diversity_ratio"):
+        there, back = measures.get(name, (HEALTHY[name], HEALTHY[name]))
+        worst = max if name == "discriminator_accuracy" else min
+        told |= {name: worst(there, back), f"{name} there": there, f"{name} back": back}
+    return record(**told)
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "unit"])
+@pytest.mark.parametrize(
+    ("measure", "bad", "says"),
+    [
+        ("discriminator_accuracy", 1.0, "the discriminator tells nearly all"),
+        ("variance_ratio", 0.01, "nearly of one value"),
+        ("diversity_ratio", 0.001, "the same image"),
+    ],
+)
+def test_the_way_that_fails_is_told_of_by_name(
+    name: str, measure: str, bad: float, says: str
+) -> None:
+    good = 0.85
+    for values, way in (((bad, good), "there (source"), ((good, bad), "back (target")):
+        failed = of_ways(**{measure: values})
+        (text,) = said([of_ways(), *[failed] * 5], recipe_of(name)).values()
+        assert says in text
+        assert f"On the way {way}" in text
+        assert text.count("On the way") == 1
+    both = of_ways(**{measure: (bad, bad)})
+    (text,) = said([of_ways(), *[both] * 5], recipe_of(name)).values()
+    assert text.count("On the way") == 2
+
+
+def test_one_way_is_looked_at_by_itself_epoch_by_epoch() -> None:
+    turns = [(0.97, 0.8), (0.8, 0.97), (0.97, 0.8), (0.8, 0.97)]
+    history = [of_ways(discriminator_accuracy=each) for each in turns]
+    # In each epoch one of both has won, and neither in three.
+    assert said(history, recipe_of("cyclegan")) == {}
+
+
+def test_epochs_of_an_older_checkpoint_know_no_ways() -> None:
+    before = record(variance_ratio=0.01)
+    assert "On the way" not in said([before, before], recipe_of("cyclegan"))[1]
+    after = of_ways(variance_ratio=(0.9, 0.01))
+    found = said([record(), record(), after, after], recipe_of("cyclegan"))
+    assert list(found) == [3]
+    assert "On the way back" in found[3]
+
+
+# ---- what to change
+
+_ADVICE = re.compile(
+    r"\b(lower|raise|set) ((?:the weights of )?[a-z]+\.[a-z_0-9]+)"
+    r"(?: and ([a-z]+\.[a-z_0-9]+))?(?: to (\w+))?",
+    re.IGNORECASE,
+)
+
+
+def advised(text: str, recipe: Recipe) -> dict[str, Recipe]:
+    """By field the recipe after each piece of advice; refused, it raises."""
+    found = {}
+    for verb, *fields, value in _ADVICE.findall(text):
+        for field in filter(None, fields):
+            part, name = field.split()[-1].split(".")
+            content: Any = to_json(recipe)
+            place = content[part]
+            if name == "loss":
+                place[name] = [{**each, "weight": 2 * each["weight"]} for each in place[name]]
+            elif verb.lower() == "set":
+                place[name] = json.loads(value)
+            elif place[name] is None:
+                place[name] = content["optimizer"]["learning_rate"] / 2
+            elif isinstance(place[name], int):
+                place[name] += 1 if verb.lower() == "raise" else -1
+            else:
+                place[name] = place[name] + 0.1 if verb.lower() == "raise" else place[name] / 2
+            found[f"{part}.{name}"] = recipe_from_json(content)
+            assert found[f"{part}.{name}"] != recipe
+    return found
+
+
+def judged(name: str, adversarial: dict[str, Any], **parts: Any) -> Recipe:
+    if name == "context_gan":
+        return context_recipe(adversarial=adversarial, **parts)
+    return recipe_of(name, adversarial=adversarial, **parts)
+
+
+_ALL = {"discriminator_rate", "generator_steps", "label_jitter", "spectral_norm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "adversarial", "fields"),
+    [
+        *[(name, {}, _ALL) for name in METHODS],
+        *[(name, {"objective": "hinge"}, _ALL - {"label_jitter"}) for name in METHODS],
+        ("cut", {"objective": "bce"}, _ALL),
+        ("cyclegan", {"spectral_norm": True}, _ALL - {"spectral_norm"}),
+        ("unit", {"discriminator_steps": 2}, _ALL - {"generator_steps"} | {"discriminator_steps"}),
+        ("context_gan", {}, _ALL - {"spectral_norm"}),
+        ("context_gan", {"objective": "hinge"}, {"discriminator_rate", "generator_steps"}),
+    ],
+)
+def test_against_a_discriminator_that_has_won_only_what_the_recipe_accepts_is_advised(
+    name: str, adversarial: dict[str, Any], fields: set[str]
+) -> None:
+    recipe = judged(name, adversarial)
+    (text,) = said([record(discriminator_accuracy=1.0)] * 3, recipe).values()
+    assert set(advised(text, recipe)) == {f"adversarial.{field}" for field in fields}
+
+
+@pytest.mark.parametrize("objective", ["lsgan", "hinge"])
+@pytest.mark.parametrize("name", [*METHODS, "context_gan"])
+def test_against_a_collapse_only_what_the_recipe_accepts_is_advised(
+    name: str, objective: str
+) -> None:
+    recipe = judged(name, {"objective": objective})
+    holds = "contrast.weight" if name == "cut" else "method.loss"
+    for measure in ("variance_ratio", "diversity_ratio"):
+        (text,) = said([record(**{measure: 0.001})] * 2, recipe).values()
+        expected = {"optimizer.learning_rate", "adversarial.weight", holds}
+        assert set(advised(text, recipe)) == expected
+
+
+@pytest.mark.parametrize("name", [*METHODS, "context_gan"])
+def test_against_steep_gradients_a_clip_is_advised_where_there_is_none(name: str) -> None:
+    history = [record()] * 4 + [record(generator_gradient=1e3)]
+    for clip, fields in ((None, ["optimizer.gradient_clip"]), (5.0, ["optimizer.gradient_clip"])):
+        recipe = judged(name, {}, optimizer={"gradient_clip": clip})
+        assert list(advised(said(history, recipe)[4], recipe)) == fields
+    clipped = judged(name, {}, optimizer={"gradient_clip": 1.0})
+    assert "gradient_clip" not in said(history, clipped)[4]
+    assert "Lower the learning rates" in said(history, clipped)[4]
 
 
 def test_of_wassersteins_critic_it_is_not_said_that_it_has_won() -> None:
@@ -187,3 +326,6 @@ def test_the_measures_that_are_watched_are_in_the_history_of_every_method(
         train(recipe, cohort(name), tmp_path / name, device="cpu", sink=heard.append)
         (epoch,) = (event for event in heard if event["event"] == "epoch")
         assert set(MEASURES) <= set(epoch["losses"])
+        ways = [f"{key} {way}" for key in MEASURES[:3] for way in ("there", "back")]
+        two = recipe.is_two_way
+        assert [key for key in ways if key in epoch["losses"]] == (ways if two else [])

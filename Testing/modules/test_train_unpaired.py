@@ -342,6 +342,12 @@ def test_curves_of_networks_are_chosen_apart_from_metrics():
     assert row == {"epoch": 2, "discriminator accuracy": 0.75}
     row = curveRows(records(), recipe, "variance_ratio")[0]
     assert row == {"epoch": 1, "variance ratio": 0.5, "diversity ratio": 0.25}
+    # Of two ways each has its curve, and the worse one no other.
+    ways = {f"{name} {way}": 0.5 for name in ("variance_ratio",) for way in ("there", "back")}
+    of_ways = [{**record, "losses": {**record["losses"], **ways}} for record in records()]
+    row = curveRows(of_ways, recipe, "variance_ratio")[0]
+    assert list(row) == ["epoch", "variance ratio there", "variance ratio back", "diversity ratio"]
+    assert curveRows(of_ways, recipe, "losses") == curveRows(records(), recipe, "losses")
     paired = [{**record, "losses": {}} for record in records()]
     assert "losses" not in shownMetrics(paired)
 

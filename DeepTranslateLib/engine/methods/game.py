@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from DeepTranslateLib.engine.methods import Batch, Update
 from DeepTranslateLib.engine.methods.critic import Critic
 from DeepTranslateLib.engine.methods.variety import Variety
 from DeepTranslateLib.engine.optimizers import build_optimizer
-from DeepTranslateLib.engine.watch import ACCURACY
+from DeepTranslateLib.engine.watch import ACCURACY, DIVERSITY, VARIANCE, of_way
 from DeepTranslateLib.recipe import FORWARD, Recipe
 
 
@@ -58,8 +58,9 @@ class Game:
         recipe: Says how long each learns, and how fast.
         device: Where the networks are.
         networks: Those that translate, and what learns with them, by name.
-        critics: By name.
-        translators: By direction the name of the network that translates.
+        critics: By name; where there are two directions, in their order.
+        translators: By direction the name of the network that translates, which names the way in
+            measures, too.
     """
 
     generator = "generator"
@@ -78,11 +79,14 @@ class Game:
         self._critics = critics
         self._warming = False
         self._steps = 0
-        self._judged = {"discriminator": 0.0, ACCURACY: 0.5}
-        self._variety = Variety()
+        self._varieties = {name: Variety() for name in critics}
         judges = {name: critic.network for name, critic in critics.items()}
         self.networks: dict[str, nn.Module] = {**networks, **judges}
         self.translators = translators or {FORWARD: "network"}
+        ways = self.translators.values() if len(self.translators) > 1 else ("",)
+        self._way_of = dict(zip(critics, ways, strict=True))
+        guessing = self._of_ways(ACCURACY, dict.fromkeys(critics, 0.5), max)
+        self._judged = {"discriminator": 0.0, **guessing}
         # Networks may share layers.
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "generator": build_optimizer(recipe.optimizer, _weights(networks.values())),
@@ -112,8 +116,7 @@ class Game:
         if self._warming or self._steps % self._settings.generator_steps == 0:
             self._judge(played.rounds, update)
         self._steps += 1
-        there = played.rounds[0]
-        measures = {**self._judged, **self._variety.ratios(there.fake, there.real)}
+        measures = {**self._judged, **self._vary(played.rounds)}
         return {
             "loss": loss.detach(),
             **{name: each.detach() for name, each in played.losses.items()},
@@ -125,28 +128,52 @@ class Game:
         return {
             "steps": self._steps,
             "judged": self._judged,
-            "variety": self._variety.state(),
+            "varieties": {name: variety.state() for name, variety in self._varieties.items()},
             "critics": {name: critic.state() for name, critic in self._critics.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that `state` gave."""
-        self._steps, self._judged = state["steps"], dict(state["judged"])
-        if "variety" in state:  # older checkpoints have none
-            self._variety.restore(state["variety"])
+        self._steps, judged = state["steps"], dict(state["judged"])
+        # Older checkpoints know one accuracy, and the variety of the way there or none.
+        same = self._of_ways(ACCURACY, dict.fromkeys(self._critics, judged[ACCURACY]), max)
+        self._judged = {**same, **judged}
+        first = next(iter(self._critics))
+        older = {first: state["variety"]} if "variety" in state else {}
+        for name, variety in state.get("varieties", older).items():
+            self._varieties[name].restore(variety)
         for name, critic in self._critics.items():
             critic.restore(state["critics"][name])
 
     def _judge(self, rounds: Sequence[Round], update: Update) -> None:
-        losses, right = [], []
+        losses, right = [], {}
         with autocast(self._device, learning_in_3d=self._in_3d):
             for each in rounds:
                 loss, share = self._critics[each.critic].loss(each.real, each.fake, each.condition)
                 losses.append(loss)
-                right.append(share)
+                right[each.critic] = share
         total = torch.stack(losses).sum()
         update("discriminator", total)
-        self._judged = {"discriminator": float(total.detach()), ACCURACY: sum(right) / len(right)}
+        told = self._of_ways(ACCURACY, right, max)
+        self._judged = {"discriminator": float(total.detach()), **told}
+
+    def _vary(self, rounds: Sequence[Round]) -> dict[str, float]:
+        found = {
+            each.critic: self._varieties[each.critic].ratios(each.fake, each.real)
+            for each in rounds
+        }
+        measures: dict[str, float] = {}
+        for name in (VARIANCE, DIVERSITY):
+            ratios = {critic: each[name] for critic, each in found.items()}
+            measures |= self._of_ways(name, ratios, min)
+        return measures
+
+    def _of_ways(
+        self, name: str, values: Mapping[str, float], worst: Callable[[Iterable[float]], float]
+    ) -> dict[str, float]:
+        """A measure of the worst way and, where there are two, of each; values are by critic."""
+        each = {of_way(name, self._way_of[critic]): value for critic, value in values.items()}
+        return {name: worst(values.values()), **each}
 
 
 def _weights(networks: Iterable[nn.Module]) -> list[nn.Parameter]:

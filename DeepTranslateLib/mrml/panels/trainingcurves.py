@@ -84,7 +84,7 @@ def curveRows(
                 row[f"Dice {name}"] = dice
         elif metric == LOSSES or metric in _MEASURES:
             known = record.get("losses") or {}
-            for name in _MEASURES.get(metric) or _lossesOf(known):
+            for name in _measuresOf(metric, known) or _lossesOf(known):
                 row[name.replace("_", " ")] = known.get(name)
         else:
             value = (record.get("validation_metrics") or {}).get(metric)
@@ -133,9 +133,20 @@ def bestText(record: Mapping[str, Any], recipe: Recipe) -> str:
     )
 
 
+def _measuresOf(metric: str, known: Mapping[str, float]) -> list[str]:
+    """Names of the measures of a chart: of each way where there are two, else of the only one."""
+    measures = _MEASURES.get(metric, ())
+    return [
+        name
+        for measure in measures
+        for name in [key for key in known if key.startswith(f"{measure} ")] or [measure]
+    ]
+
+
 def _lossesOf(known: Mapping[str, float]) -> list[str]:
     """Names of losses among what networks say of an epoch; the sum has a chart of its own."""
-    measures = {name for names in _MEASURES.values() for name in names}
+    measures = {name for metric in _MEASURES for name in _measuresOf(metric, known)}
+    measures |= {name for names in _MEASURES.values() for name in names}
     return [name for name in known if name != LOSS and name not in measures]
 
 
