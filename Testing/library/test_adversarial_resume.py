@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from adversarial_samples import METHODS, cohort, model_file, recipe_of
-from engine_samples import labels_recipe
+from engine_samples import labels_recipe, lps_affine
+from test_context_gan import recipe_of as context_recipe
 
 from DeepTranslateLib.checksum import file_sha256
+from DeepTranslateLib.cohort import Case, Cohort
+from DeepTranslateLib.engine import training
 from DeepTranslateLib.engine.checkpoint import load_state
+from DeepTranslateLib.engine.discriminators import context
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
+from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import Stopped
 from DeepTranslateLib.recipe import Recipe
 
@@ -160,3 +167,80 @@ def test_more_epochs_go_on_from_the_last_one(tmp_path: Path) -> None:
     first, _ = trained(recipe.with_training(epochs=2), tmp_path / "longer")
     longer, _ = trained(recipe.with_training(epochs=3), tmp_path / "longer")
     assert first != straight == longer
+
+
+# ---- killed, some steps after the last checkpoint
+
+
+class Killed(BaseException):
+    """As a process ends: nothing is saved any more."""
+
+
+def patches(subjects: int = 4) -> Cohort:
+    """Volumes in pairs, of which a third is validated on."""
+    cases = []
+    for n in range(subjects):
+        voxels = np.random.default_rng(n).normal(0, 200, (16, 16, 16)).astype(np.float32)
+        first, second = (Image(each, lps_affine((1.0, 1.0, 1.0))) for each in (voxels, voxels / 2))
+        cases.append(Case(f"s{n}", first, second))
+    return Cohort(tuple(cases), "the cohort")
+
+
+def dying(name: str) -> tuple[Recipe, Cohort]:
+    adversarial: dict[str, Any] = {"pool": 2, "label_jitter": 0.2, "generator_steps": 2}
+    if name == "wgan_gp":
+        adversarial = {"pool": 2, "objective": name, "discriminator_steps": 3}
+    if name == "context_gan":
+        recipe = context_recipe(
+            adversarial=adversarial,
+            sampling={"patches_per_epoch": STEPS},
+            training={"epochs": 2, "ema": 0.7, "batch_size": 1},
+        )
+        return recipe, patches()
+    method = "cut" if name == "wgan_gp" else name
+    recipe = recipe_of(method, adversarial=adversarial, training={"ema": 0.7, "batch_size": 1})
+    return recipe, cohort(method, sources=3, targets=3, slices=STEPS // 2)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "context_gan", "wgan_gp"])
+def test_killed_after_its_last_checkpoint_it_does_the_lost_steps_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "_FILTERS", (2, 2, 2, 2))
+    monkeypatch.setattr(context, "_UNITS", (4, 2))
+    recipe, images = dying(name)
+    straight = train(recipe, images, tmp_path / "straight", "cpu", checkpoint_seconds=1e9)
+    expected = load_state(tmp_path / "straight" / "checkpoints" / "last.safetensors")
+    clock, done = SimpleNamespace(now=0.0), 0
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def saved_then_killed() -> bool:
+        nonlocal done
+        done += 1
+        if done == STEPS + 2:
+            clock.now += 100  # a checkpoint is due after this step
+        if done == STEPS + 5:
+            raise Killed
+        return False
+
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        train(recipe, images, folder, "cpu", should_stop=saved_then_killed, checkpoint_seconds=99)
+    last = load_state(folder / "checkpoints" / "last.safetensors")
+    assert (last["progress"]["epoch"], last["progress"]["step"]) == (1, 2)
+    # Whatever another process has drawn before.
+    torch.manual_seed(99)
+    again = 0
+
+    def counted() -> bool:
+        nonlocal again
+        again += 1
+        return False
+
+    resumed = train(recipe, images, folder, "cpu", should_stop=counted, checkpoint_seconds=1e9)
+    assert (done, again) == (STEPS + 5, STEPS - 2)  # of these three for the second time
+    assert resumed.weights() == straight.weights()
+    state = load_state(folder / "checkpoints" / "last.safetensors")
+    for each in (state, expected):
+        del each["progress"]["seconds"]
+    assert_same(state, expected)
