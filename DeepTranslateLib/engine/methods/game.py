@@ -134,9 +134,11 @@ class Game:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a state that `state` gave."""
-        self._steps, judged = state["steps"], dict(state["judged"])
+        self._steps = state["steps"]
+        judged: dict[str, float] = dict(state["judged"])
         # Older checkpoints know one accuracy, and the variety of the way there or none.
-        same = self._of_ways(ACCURACY, dict.fromkeys(self._critics, judged[ACCURACY]), max)
+        accuracy = judged[ACCURACY]
+        same = self._of_ways(ACCURACY, dict.fromkeys(self._critics, accuracy), max)
         self._judged = {**same, **judged}
         first = next(iter(self._critics))
         older = {first: state["variety"]} if "variety" in state else {}
