@@ -1,8 +1,9 @@
 """Translation learnt without pairs on phantoms of heads, whose truth is hidden from training.
 
 T1 of some heads and T2, or CT, of others teach; further heads are translated and held against
-their own T2 or CT, which nobody saw. Beside the methods stand the untranslated image, histogram
-matching, what pairs teach (L1, pix2pix), and the truth itself as KID, DIG and NSelfSSIM see it.
+their own T2 or CT, which nobody saw; and so from the CT of a treatment machine to CT. Beside the
+methods stand the untranslated image, histogram matching, what pairs teach (L1, pix2pix), and the
+truth itself as KID, DIG and NSelfSSIM see it.
 
     python -m Testing.benchmarks.unpaired --method cyclegan unit --pair t1-t2 --seeds 0 1 2
     python -m Testing.benchmarks.unpaired --recipe FILE_OR_NAME --pair t1-ct
@@ -58,7 +59,14 @@ from Testing.benchmarks.unpaired_data import (
     unpaired_cohort,
     untranslated,
 )
-from Testing.benchmarks.unpaired_recipes import METHODS, PAIRS, digest, for_pair, recipe_of
+from Testing.benchmarks.unpaired_recipes import (
+    METHODS,
+    PAIRS,
+    digest,
+    for_pair,
+    methods_of,
+    recipe_of,
+)
 from Testing.benchmarks.unpaired_segmentor import with_segmentor
 from Testing.benchmarks.unpaired_table import (
     BASELINES,
@@ -156,7 +164,7 @@ def _wanted(seed: int, pair: tuple[str, str], options: argparse.Namespace) -> di
             )
             for name in options.recipe
         }
-    names = METHODS if options.method is None else options.method
+    names = [name for name in methods_of(*pair) if options.method is None or name in options.method]
     return {name: recipe_of(name, *pair, seed=seed, epochs=options.epochs) for name in names}
 
 

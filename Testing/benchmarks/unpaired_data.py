@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.image import Image
-from DeepTranslateLib.phantom_contrasts import HeadPhantom, head
+from DeepTranslateLib.phantom_contrasts import CONTRASTS, HeadPhantom, head
 
 #: Values that are black and white, and that networks see as 0 and 1.
-WINDOWS = {"t1": (0.0, 650.0), "t2": (0.0, 650.0), "ct": (-1000.0, 1250.0)}
+WINDOWS = {
+    "t1": (0.0, 650.0),
+    "t2": (0.0, 650.0),
+    "mv": (-1000.0, 1250.0),
+    "ct": (-1000.0, 1250.0),
+}
+# Of megavoltage CT: HU above which attenuation rises with electrons alone, by how much of the HU,
+# SD of the blur in pixels, and of the noise in HU.
+_COMPTON_FROM, _COMPTON, _MV_BLUR, _MV_NOISE = 100.0, 0.5, 0.6, 40.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class Subjects:
         """Changes with the images."""
         summed = hashlib.sha256()
         for phantom in (self.source[0], self.target[-1], *self.test, self.reference[-1]):
-            for image in phantom.images.values():
-                summed.update(image.voxels.tobytes())
+            for contrast in CONTRASTS:
+                summed.update(phantom.images[contrast].voxels.tobytes())
         return summed.hexdigest()[:12]
 
 
@@ -69,17 +78,35 @@ def subjects(seed: int, scale: Scale = USUAL) -> Subjects:
     counts = (scale.training + 1, scale.training + 1, scale.test, scale.reference)
     groups = (
         tuple(
-            head(
-                1000 * (seed + 1) + 100 * place + number,
-                slices=scale.slices,
-                size=scale.size,
-                spacing=scale.spacing,
+            with_megavoltage(
+                head(
+                    1000 * (seed + 1) + 100 * place + number,
+                    slices=scale.slices,
+                    size=scale.size,
+                    spacing=scale.spacing,
+                )
             )
             for number in range(count)
         )
         for place, count in enumerate(counts)
     )
     return Subjects(*groups)
+
+
+def with_megavoltage(phantom: HeadPhantom) -> HeadPhantom:
+    """The head with a further contrast "mv", as the CT of a treatment machine might show it.
+
+    At megavolts photons are scattered by electrons alone, so that bone, whose calcium absorbs more
+    at kilovolts, has fewer HU; the image is less sharp, and has more noise.
+    """
+    ct = phantom.images["ct"]
+    scattered = ct.voxels.astype(np.float32)
+    above = scattered > _COMPTON_FROM
+    scattered[above] = _COMPTON_FROM + _COMPTON * (scattered[above] - _COMPTON_FROM)
+    soft = ndimage.gaussian_filter(scattered, (0, _MV_BLUR, _MV_BLUR))
+    noise = np.random.default_rng([phantom.seed, 10]).normal(0, _MV_NOISE, ct.shape)
+    voxels = np.clip(np.rint(soft + noise), -1024, 3071).astype(np.int16)
+    return replace(phantom, images={**phantom.images, "mv": ct.with_voxels(voxels)})
 
 
 def unpaired_cohort(drawn: Subjects, source: str, target: str) -> Cohort:

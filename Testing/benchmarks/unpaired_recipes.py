@@ -10,10 +10,10 @@ from typing import Any
 
 from DeepTranslateLib.recipe import Recipe, recipe_from_json
 from Testing.benchmarks.unpaired_data import WINDOWS
-from Testing.benchmarks.unpaired_segmentor import TO_BE_TRAINED
+from Testing.benchmarks.unpaired_segmentor import FEATURES_TO_BE_TRAINED, TO_BE_TRAINED
 
-PAIRS = (("t1", "t2"), ("t1", "ct"))
-_IMAGES = {"t1": ("MR", "T1"), "t2": ("MR", "T2"), "ct": ("CT", "HU")}
+PAIRS = (("t1", "t2"), ("t1", "ct"), ("mv", "ct"))
+_IMAGES = {"t1": ("MR", "T1"), "t2": ("MR", "T2"), "mv": ("CT", "HU"), "ct": ("CT", "HU")}
 
 _SHARED: dict[str, Any] = {
     "version": 1,
@@ -62,6 +62,15 @@ METHODS: dict[str, dict[str, Any]] = {
         **_CYCLE,
         "structure": {"latent_weight": 1.0, "shape_weight": 1.0, **TO_BE_TRAINED},
     },
+    "cyclegan, Ozaki": {
+        **_CYCLE,
+        "structure": {
+            "latent_weight": 1.0,
+            "air_weight": 100.0,
+            "perceptual_weight": 1.0,
+            **FEATURES_TO_BE_TRAINED,
+        },
+    },
     "unit": {
         "network": {"name": "unit", "levels": 3, "channels": 16, "norm": "instance"},
         "method": {"name": "unit", "loss": [{"name": "mae", "weight": 10}]},
@@ -76,6 +85,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "contrast": {"patches": 128},
     },
 }
+
+
+def methods_of(source: str, target: str) -> tuple[str, ...]:
+    """The methods that fit two contrasts: air is told by its HU, in both."""
+    both_ct = _IMAGES[source][0] == _IMAGES[target][0] == "CT"
+    return tuple(name for name in METHODS if both_ct or name != "cyclegan, Ozaki")
 
 
 def recipe_of(

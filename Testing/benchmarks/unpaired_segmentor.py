@@ -32,12 +32,16 @@ LABELS: dict[str, tuple[Tissue, ...]] = {
 }
 #: What stands in a recipe until the segmentor is trained.
 TO_BE_TRAINED = {"segmentor": "segmentor.dtmodel", "segmentor_sha256": "0" * 64}
+#: The same where its features are what is compared.
+FEATURES_TO_BE_TRAINED = {"features": "segmentor.dtmodel", "features_sha256": "0" * 64}
 
 
 def with_segmentor(
     recipe: Recipe, drawn: Subjects, pair: tuple[str, str], folder: Path, device: str
 ) -> Recipe:
     """The recipe with a segmentor of its two contrasts, which is trained if it is not there.
+
+    It judges labels, or its features are compared, or both, as the recipe has it.
 
     Args:
         recipe: That names one to be trained; another comes back as it is.
@@ -46,13 +50,20 @@ def with_segmentor(
         folder: Of the segmentor's training.
         device: Where it learns.
     """
-    if recipe.structure.segmentor != TO_BE_TRAINED["segmentor"]:
+    uses = [
+        use
+        for use in ("segmentor", "features")
+        if getattr(recipe.structure, use) == TO_BE_TRAINED["segmentor"]
+    ]
+    if not uses:
         return recipe
     path = folder / MODEL_FILE
     # One that is there stays the file that it is: another has another checksum.
     if not path.is_file():
         train(_recipe(pair, recipe.training.seed), segmentor_cohort(drawn, pair), folder, device)
-    named = {"segmentor": str(path), "segmentor_sha256": file_sha256(path)}
+    named = {}
+    for use in uses:
+        named |= {use: str(path), f"{use}_sha256": file_sha256(path)}
     return dataclasses.replace(recipe, structure=dataclasses.replace(recipe.structure, **named))
 
 

@@ -22,7 +22,7 @@ METRICS = (
 )
 UNPAIRED = ("cyclegan", "unit", "cut")
 # Structure-preserving variants of the first.
-HELD = ("cyclegan, structure", "cyclegan, shape")
+HELD = ("cyclegan, structure", "cyclegan, shape", "cyclegan, Ozaki")
 
 Groups = Mapping[tuple[str, str | None], Sequence[Record]]
 

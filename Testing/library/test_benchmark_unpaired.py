@@ -26,7 +26,7 @@ from Testing.benchmarks.unpaired_data import (
     unpaired_cohort,
     untranslated,
 )
-from Testing.benchmarks.unpaired_recipes import METHODS, PAIRS, digest, recipe_of
+from Testing.benchmarks.unpaired_recipes import PAIRS, digest, methods_of, recipe_of
 from Testing.benchmarks.unpaired_segmentor import segmentor_cohort, with_segmentor
 from Testing.benchmarks.unpaired_table import BASELINES, table
 
@@ -98,6 +98,26 @@ def test_pairs_teach_from_the_subjects_of_the_source_domain(drawn):
         assert case.target is phantom.images["ct"]
 
 
+def test_megavolts_take_contrast_from_bone_alone_and_add_noise():
+    phantom = subjects(0, SMALL).test[0]
+    ct, mv = (phantom.images[name].voxels.astype(float) for name in ("ct", "mv"))
+    air = ndimage.binary_erosion(ct < -900, np.ones((1, 5, 5)))
+    assert mv[air].mean() == pytest.approx(-992, abs=6)  # clipped at -1024, as noise of 40 HU is
+    bone = ct > 900
+    assert bone.any()
+    assert 0.25 * ct[bone].mean() < mv[bone].mean() < 0.65 * ct[bone].mean()
+    assert np.array_equal(mv, subjects(0, SMALL).test[0].images["mv"].voxels)
+
+
+def test_features_of_the_segmentor_are_those_of_the_file(drawn, tmp_path):
+    (tmp_path / "model.dtmodel").write_bytes(b"as it was trained")
+    recipe = recipe_of("cyclegan, Ozaki", "mv", "ct")
+    named = with_segmentor(recipe, drawn, ("mv", "ct"), tmp_path, "cpu").structure
+    assert named.features == str(tmp_path / "model.dtmodel")
+    assert named.features_sha256 == file_sha256(tmp_path / "model.dtmodel")
+    assert named.segmentor == recipe.structure.segmentor
+
+
 def test_an_untranslated_window_is_stretched_to_the_targets():
     voxels = np.array([[[-5, 0, 325, 650, 900]]], np.int16)
     found = untranslated(Image(voxels, np.eye(4)), "t1", "ct").voxels
@@ -130,8 +150,9 @@ def test_an_image_matched_to_itself_stays_as_it_is():
     assert matched.voxels == pytest.approx(voxels, abs=0.51)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    ("method", "pair"), [(method, pair) for pair in PAIRS for method in methods_of(*pair)]
+)
 def test_each_method_has_a_recipe_that_differs_in_what_the_method_needs_alone(method, pair):
     recipe, other = recipe_of(method, *pair), recipe_of("L1", *pair)
     assert recipe.is_unpaired == (method not in ("L1", "pix2pix"))
@@ -143,7 +164,7 @@ def test_each_method_has_a_recipe_that_differs_in_what_the_method_needs_alone(me
 
 
 def test_a_digest_is_of_what_a_recipe_says_but_for_its_name_and_seed():
-    recipes = [recipe_of(method, *pair) for method in METHODS for pair in PAIRS]
+    recipes = [recipe_of(method, *pair) for pair in PAIRS for method in methods_of(*pair)]
     assert len({digest(recipe) for recipe in recipes}) == len(recipes)
     assert digest(recipe_of("L1", "t1", "t2", seed=5)) == digest(recipes[0])
     assert digest(recipe_of("L1", "t1", "t2", epochs=7)) != digest(recipes[0])
