@@ -78,6 +78,7 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
     cohort = read_cohort(options.cohort)
     from DeepTranslateLib.engine import crossvalidation_tables as tables
     from DeepTranslateLib.engine.crossvalidation import cross_validate
+    from DeepTranslateLib.engine.crossvalidation_comparison import ComparedError
     from DeepTranslateLib.engine.jsonnumbers import json_numbers
 
     # Before hours of training, not after.
@@ -100,7 +101,11 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
             tensorboard=options.tensorboard,
         )
     mine = tables.case_rows(rows, recipe.target.kind)
-    compared, overall = _compared(options, mine, others, console)
+    try:
+        compared, overall = _compared(options, mine, others, console)
+    except ComparedError:
+        tables.write_tables(options.output, recipe, rows, [], [])  # what was measured is kept
+        raise
     content = tables.write_tables(options.output, recipe, rows, compared, overall)
     head, cells = tables.summary_cells(content["summary"], recipe.target.kind)
     console.table(head, cells)

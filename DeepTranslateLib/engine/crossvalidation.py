@@ -34,6 +34,7 @@ from DeepTranslateLib.runfolder import RunError
 from DeepTranslateLib.schema import to_json
 
 PLAN_FILE = "plan.json"
+_OF_WINDOWS = ("desktop.ini", "thumbs.db")
 
 
 def cross_validate(
@@ -139,7 +140,11 @@ def _refuse_another_use(folder: Path) -> None:
     if not folder.is_dir() or (folder / PLAN_FILE).is_file():
         return
     # Hidden ones are the system's, or what a kill left of a plan.
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name.lower() not in _OF_WINDOWS
+    )
     if names:
         shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         raise RunError(
@@ -197,8 +202,9 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
             "folds": "division into folds",
             "cases": "images, labels or masks",
         }
-        before["recipe"] = _spelled_out(before.get("recipe"))
-        other = [name for key, name in what.items() if before.get(key) != plan[key]]
+        before["recipe"] = _by_content(before.get("recipe"))
+        now = {**plan, "recipe": to_json(recipe.with_files_by_content)}
+        other = [name for key, name in what.items() if before.get(key) != now[key]]
         if other:
             raise TrainingError(
                 f"{path.parent} holds a cross-validation with another {', another '.join(other)}. "
@@ -210,10 +216,10 @@ def _keep_plan(path: Path, recipe: Recipe, folds: Sequence[Fold]) -> None:
         temporary.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
 
 
-def _spelled_out(recipe: Any) -> Any:
-    """A recipe's JSON with the fields that were not there when it was written."""
+def _by_content(recipe: Any) -> Any:
+    """A recipe's JSON with the fields that were not there when it was written, files by content."""
     try:
-        return to_json(recipe_from_json(recipe))
+        return to_json(recipe_from_json(recipe).with_files_by_content)
     except RecipeError:
         return recipe
 

@@ -102,7 +102,7 @@ def by_dimension(
 ) -> tuple[Tensor, int]:
     """What a network makes of images, slice by slice where it is of slices and they are patches.
 
-    It computes in full precision, also under autocast: what judges by differences of two outputs
+    It computes in fp32, also under autocast: what judges by differences of two outputs
     would lose most of a small one.
 
     Args:

@@ -183,10 +183,23 @@ class Recipe:
 
     @property
     def what_is_learnt(self) -> Recipe:
-        """The recipe with defaults for all that may change when a training goes on."""
+        """The recipe with defaults for all that may change when a training goes on.
+
+        The files of `structure` are named as `with_files_by_content` names them.
+        """
         default = Training()
         changes = {name: getattr(default, name) for name in CHANGEABLE}
-        return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
+        training = dataclasses.replace(self.training, **changes)
+        return dataclasses.replace(self.with_files_by_content, training=training)
+
+    @property
+    def with_files_by_content(self) -> Recipe:
+        """The recipe whose `structure` names files by their checksums, wherever they lie."""
+        named = {
+            use: getattr(self.structure, f"{use}_sha256") or getattr(self.structure, use)
+            for use in ("features", "segmentor", "target_segmentor")
+        }
+        return dataclasses.replace(self, structure=dataclasses.replace(self.structure, **named))
 
 
 def recipe_from_json(value: Any) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,16 @@ from DeepTranslateLib.checksum import file_sha256
 from DeepTranslateLib.cohort import Case, Cohort
 from DeepTranslateLib.engine import training
 from DeepTranslateLib.engine.checkpoint import load_state
+from DeepTranslateLib.engine.crossvalidation import cross_validate
 from DeepTranslateLib.engine.discriminators import context
+from DeepTranslateLib.engine.identity import is_same_training
+from DeepTranslateLib.engine.pretrained import PretrainedError
 from DeepTranslateLib.engine.run import train
 from DeepTranslateLib.engine.training import TrainingError
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.jobs import Stopped
 from DeepTranslateLib.recipe import Recipe
+from DeepTranslateLib.schema import to_json
 
 STEPS = 6  # of each of two epochs
 
@@ -159,6 +164,41 @@ def test_a_checkpoint_of_another_game_is_refused(tmp_path: Path) -> None:
     other = recipe_of("cut", adversarial={"pool": 3})
     with pytest.raises(TrainingError, match="another recipe"):
         train(other, cohort("cut"), tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("use", ["features", "segmentor", "target_segmentor"])
+def test_a_file_of_structure_that_was_moved_is_the_same_and_another_is_not(use: str) -> None:
+    def naming(path: str, digit: str) -> Recipe:
+        named = {
+            each: {each: f"{each}.dtmodel", f"{each}_sha256": "0" * 64}
+            for each in ("features", "segmentor", "target_segmentor")
+        }
+        named[use] = {use: path, f"{use}_sha256": digit * 64}
+        files = {key: value for each in named.values() for key, value in each.items()}
+        weights = {"perceptual_weight": 1, "shape_weight": 1}
+        return recipe_of("cyclegan", structure={**weights, **files})
+
+    before = to_json(naming("here.dtmodel", "a"))
+    assert is_same_training(before, naming("there.dtmodel", "a"))
+    assert not is_same_training(before, naming("here.dtmodel", "b"))
+
+
+def test_a_cross_validation_knows_a_file_of_structure_where_it_was_moved_to(tmp_path: Path) -> None:
+    cases = [
+        replace(case, target=case.image) if case.domain == "source" else case
+        for case in cohort("cyclegan").cases
+    ]
+
+    def start(path: str, digit: str) -> None:
+        files = {"segmentor": path, "segmentor_sha256": digit * 64}
+        recipe = recipe_of("cyclegan", structure={"shape_weight": 1, **files})
+        cross_validate(recipe, Cohort(tuple(cases), "heads"), 2, tmp_path / "folds", device="cpu")
+
+    for path in ("here.dtmodel", "there.dtmodel"):
+        with pytest.raises(PretrainedError, match=path):
+            start(path, "a")
+    with pytest.raises(TrainingError, match="another recipe"):
+        start("there.dtmodel", "b")
 
 
 def test_more_epochs_go_on_from_the_last_one(tmp_path: Path) -> None:

@@ -153,6 +153,23 @@ def test_the_same_folder_twice_and_other_folds_are_refused_before_anything_is_tr
     assert not (three / "new").exists()
 
 
+def test_tables_are_written_where_the_comparison_fails(three, capfd):
+    shutil.copytree(three / "two", three / "strangers")
+    path = three / "strangers" / "cross_validation.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for row in content["cases"]:
+        row["subject"] += "2"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for name in ("summary.md", "cross_validation.json"):
+        (three / "one" / name).unlink()
+    capfd.readouterr()
+    given = (three, "volume.json", "volumes.csv", "one", "--folds", 3)
+    assert call(*given, "--compare", three / "strangers") == 3
+    assert "share fewer than two subjects" in message(capfd)
+    assert "## Comparison" not in (three / "one" / "summary.md").read_text()
+    assert json.loads((three / "one" / "cross_validation.json").read_text())["cases"]
+
+
 def test_an_infinite_metric_is_told_from_an_undefined_one(three, capfd):
     # As in cross_validation.json.
     for path in (three / "one").glob("seed_0/fold_*/held_out.json"):

@@ -298,7 +298,8 @@ def test_a_folder_with_other_files_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_a_folder_with_hidden_files_alone_is_as_good_as_empty(tmp_path):
-    (tmp_path / ".DS_Store").write_bytes(b"")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / ".plan.json.0123456789ab.part").write_bytes(b"{")
     with pytest.raises(Stopped):
         cross_validate(RECIPE, blobs_cohort(), 3, tmp_path, device="cpu", should_stop=lambda: True)

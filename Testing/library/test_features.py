@@ -393,12 +393,20 @@ def test_a_segmentor_of_images_that_are_standardised_otherwise_is_refused(tmp_pa
         (median, ("none", None), "standardised by 'median'", "not standardised"),
         (plain, ("median", None), "not standardised", "standardised by 'median'"),
         (median, ("percentiles", None), "by 'median'", "by 'percentiles'"),
-        (histogram, ("histogram", None), "with the landmarks 0, 1, .*, 10", "by 'histogram'\\."),
+        (median, ("histogram", None), "by 'median'", "by 'histogram'\\."),
+        (
+            histogram,
+            ("histogram", (0.0, *marks[2:], 12.0)),
+            "with the landmarks 0, 1, .*, 10",
+            "with the landmarks 0, 2, .*, 12",
+        ),
     ):
         with pytest.raises(PretrainedError, match=f"{read}, and .* {shown}.*the same stand"):
             segmentation_network(path, None, (0.0, 1.0), CPU, scale)
     segmentation_network(median, None, (0.0, 1.0), CPU, ("median", None))
     segmentation_network(histogram, None, (0.0, 1.0), CPU, ("histogram", tuple(marks)))
+    # Landmarks that the recipe is still to get.
+    segmentation_network(histogram, None, (0.0, 1.0), CPU, ("histogram", None))
 
 
 @pytest.mark.parametrize(
