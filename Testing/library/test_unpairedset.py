@@ -296,7 +296,7 @@ def test_a_validation_of_patches_counts_each_voxel_once_and_nothing_beyond_a_vol
     _, metrics = learner.Learner(chosen, CPU).validate(unpaired.pieces)
     for name, each, window in zip(counted, images, ((-1000, 1000), (-1000, 500)), strict=True):
         low, high = window
-        expected = ((torch.from_numpy(each.voxels) - low) / (high - low)).clamp(0, 1)
+        expected = ((torch.tensor(each.voxels) - low) / (high - low)).clamp(0, 1)
         assert torch.allclose(
             torch.cat(counted[name]).sort().values, expected.flatten().sort().values
         )
