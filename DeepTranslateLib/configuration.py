@@ -7,21 +7,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from DeepTranslateLib.cohort import Cohort, CohortError
 from DeepTranslateLib.cohort.check import check_cohort, faults_table
 from DeepTranslateLib.cohort.fingerprint import Fingerprint
 from DeepTranslateLib.cohort.labelnames import named_labels
-from DeepTranslateLib.cohort.measurement import measure_cohort
-from DeepTranslateLib.image import Image, ImageError
+from DeepTranslateLib.cohort.measurement import foreground_medians, measure_cohort
+from DeepTranslateLib.image import ImageError
 from DeepTranslateLib.proposal import Proposal, propose_recipe, reasons_path, write_reasons
 from DeepTranslateLib.proposal_reasons import Reason, Reasons
 from DeepTranslateLib.recipe import CHANGEABLE, Recipe, read_recipe, recipe_from_json
 from DeepTranslateLib.runfolder import RECIPE_FILE, RunError
 from DeepTranslateLib.schema import SchemaError, from_json, read_json
-
-_SAMPLES = 100_000  # of an image
 
 
 def configured(
@@ -87,7 +83,7 @@ def proposal_for(
     if base is not None and base.is_denoising:
         cohort = cohort.with_clean_targets()
     found = _measured(cohort, base)
-    medians = _medians(cohort) if _may_differ(found, base) else ()
+    medians = foreground_medians(cohort) if _may_differ(found, base) else ()
     named = named_labels(cohort)
     return propose_recipe(found, base, name, named=named, fixed=fixed, medians=medians), found
 
@@ -134,18 +130,6 @@ def _may_differ(found: Fingerprint, base: Recipe | None) -> bool:
     if found.units == "HU" or "MR" not in (found.modality, modality):
         return False
     return base is None or base.preprocessing.standardisation == "none"
-
-
-def _medians(cohort: Cohort) -> tuple[float, ...]:
-    """Of what is not air in each image that teaches; one image at a time is in memory."""
-    return tuple(_median(case.read_image()) for case in cohort.learning)
-
-
-def _median(image: Image) -> float:
-    values = image.voxels.ravel()[:: max(1, image.voxels.size // _SAMPLES)]
-    low, high = np.percentile(values, (0.5, 99.5))
-    inside = values[values > low + 0.1 * (high - low)]
-    return float(f"{np.median(inside if inside.size else values):.4g}")
 
 
 def _going_on(recipe: Recipe, folder: Path, fixed: Collection[str]) -> Proposal:

@@ -130,7 +130,11 @@ def cross_validate_cohort(options: argparse.Namespace, console: Console) -> int:
 def _read_others(options: argparse.Namespace, recipe: Recipe, cohort: Cohort) -> list[_Rows]:
     """The cases of the cross-validations to compare with; refuses what cannot be compared."""
     from DeepTranslateLib.cohort.folds import subject_folds
-    from DeepTranslateLib.engine.crossvalidation_comparison import read_results, refuse_other_folds
+    from DeepTranslateLib.engine.crossvalidation_comparison import (
+        made_by,
+        read_results,
+        refuse_other_folds,
+    )
 
     folders = options.compare
     places = [folder.resolve() for folder in folders]
@@ -143,17 +147,18 @@ def _read_others(options: argparse.Namespace, recipe: Recipe, cohort: Cohort) ->
                 "others in any case. Leave it out."
             )
     found = [read_results(folder) for folder in folders]
+    for folder, rows in zip(folders, found, strict=True):
+        kind = made_by(rows)
+        if kind != recipe.target.kind:
+            raise CommandError(
+                f"{folder} is a cross-validation of another kind of target: expected "
+                f"{recipe.target.kind}, which the recipe '{recipe.name}' makes, found {kind}. "
+                "Compare some that make the same."
+            )
     if len(folders) > 1:
         folds = subject_folds(cohort, options.folds, recipe.training.seed)
-        for folder, rows in zip(folders, found, strict=True):
+        for folder in folders:
             refuse_other_folds([fold.held_out for fold in folds], folder)
-            kind = "labels" if rows[0]["label"] else "volume"
-            if kind != recipe.target.kind:
-                raise CommandError(
-                    f"{folder} is a cross-validation of another kind of target: expected "
-                    f"{recipe.target.kind}, which the recipe '{recipe.name}' makes, found {kind}. "
-                    "Compare some that make the same."
-                )
     return found
 
 

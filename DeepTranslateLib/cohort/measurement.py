@@ -49,6 +49,18 @@ def measure_cohort(cohort: Cohort) -> Fingerprint:
     return total.result(cases)
 
 
+def foreground_medians(cohort: Cohort) -> tuple[float, ...]:
+    """The median of what is not air in each image that teaches, to four digits.
+
+    Each image is read; one at a time is in memory.
+
+    Raises:
+        ImageError: A file cannot be read.
+        OSError: A file may not be opened.
+    """
+    return tuple(_foreground_median(case.read_image().voxels) for case in cohort.learning)
+
+
 @dataclass
 class _Sums:
     """What is known after some cases."""
@@ -239,6 +251,12 @@ def _background(voxels: npt.NDArray[np.generic]) -> float:
     """Below it lies air: a tenth of the way from the darkest to the bright voxels."""
     low, high = (float(value) for value in np.percentile(_sample(voxels), (0.5, 99.5)))
     return low + 0.1 * (high - low)
+
+
+def _foreground_median(voxels: npt.NDArray[np.generic]) -> float:
+    sample = _sample(voxels)
+    inside = sample[sample > _background(voxels)]
+    return float(f"{np.median(inside if inside.size else sample):.4g}")
 
 
 def _sample(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

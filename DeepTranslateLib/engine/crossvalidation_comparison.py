@@ -121,6 +121,11 @@ def read_results(folder: Path) -> list[Row]:
     return rows
 
 
+def made_by(rows: Sequence[Row]) -> str:
+    """What the networks of a cross-validation make, "labels" or "volume"; `rows` of `case_rows`."""
+    return "labels" if rows[0]["label"] else "volume"
+
+
 def refuse_other_folds(expected: Sequence[Sequence[str]], folder: Path) -> None:
     """Refuse a cross-validation of other subjects, or of the same ones in other folds.
 
@@ -165,7 +170,7 @@ def _compared(
     results: Sequence[Sequence[Row]], names: Sequence[str]
 ) -> tuple[list[Row], list[tuple[Row, dict[str, list[float]]]]]:
     """The rows of `compare` for each pair, and the tables that were tested with what they are."""
-    makes = ["labels" if rows[0]["label"] else "volume" for rows in results]
+    makes = [made_by(rows) for rows in results]
     for name, kind in zip(names, makes, strict=True):
         if kind != makes[0]:
             raise ComparedError(

@@ -150,6 +150,8 @@ def test_the_same_folder_twice_and_other_folds_are_refused_before_anything_is_tr
     assert "expected 2 (anna, ben), found 3 (anna, ben, carl); it has also carl" in message(capfd)
     assert call(three, "labels.json", "cohort.csv", "new", "--folds", 3, *others) == 3
     assert "expected labels, which the recipe 'tiny' makes, found volume" in message(capfd)
+    assert call(three, "labels.json", "cohort.csv", "new", "--folds", 3, "--compare", two) == 3
+    assert "expected labels, which the recipe 'tiny' makes, found volume" in message(capfd)
     assert not (three / "new").exists()
 
 
