@@ -5,6 +5,9 @@ in all its realisations, and a network that has seen it could know it by heart. 
 real CT of patients, to which the noise of ten scans at 10 % dose was added: what each of the
 signal-absent realisations differs by from their mean. The phantom is never shown. Tested are the
 ten signal-present realisations, whose noise is independent of the others.
+
+A recipe that learns without pairs gets the noise on every second slice of the patients, and the
+slices between as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import csv
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from DeepTranslateLib.cohort.case import DOMAINS
 from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
-from DeepTranslateLib.recipe import read_recipe, recipe_from_json, write_recipe
+from DeepTranslateLib.recipe import Recipe, read_recipe, recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
 from Testing.benchmarks.denoising_common import (
     asked,
@@ -48,13 +53,22 @@ AIM = 0.5  # of the input's RMSE
 OFFSET = 1000  # stored are HU + 1000
 TILE = 96
 TILE_SEED = 4
-CHANGES: dict[str, dict[str, Any]] = {
+PAIRED: dict[str, dict[str, Any]] = {
     "sampling": {"context": 0, "mirror": False},
     # Wide enough that the noise of air is not cut off.
     "preprocessing": {"window": [-1250, 1250]},
     "target": {"range": [-1250, 1250]},
     "noise": {"kind": "none", "level": None},
     "training": {"epochs": 12},
+}
+# As small as two cores need it. Tiles have no air around a body that could be cropped.
+UNPAIRED: dict[str, dict[str, Any]] = {
+    "preprocessing": {"window": [-1250, 1250], "body_crop": False},
+    "target": {"range": [-1250, 1250]},
+    "network": {"channels": 16},
+    "adversarial": {"discriminator_channels": 16, "discriminator_layers": 2},
+    "optimizer": {"learning_rate": 0.0006},
+    "training": {"epochs": 20, "batch_size": 4, "ema": 0.99},
 }
 # File, and how many tiles of it.
 PATIENTS = {
@@ -72,9 +86,9 @@ Voxels = npt.NDArray[np.float64]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", default="ct-denoise", help="changed to learn from pairs")
+    parser.add_argument("--recipe", default="ct-denoise", help="changed to fit the tiles")
     parser.add_argument("--variant", default="ct-denoise, pairs")
-    parser.add_argument("--epochs", type=int, help=f"default: {CHANGES['training']['epochs']}")
+    parser.add_argument("--epochs", type=int, help="default: 12 with pairs, 20 without")
     options = asked(parser, arguments, NAME, table)
     if options is None:
         return
@@ -91,12 +105,12 @@ def experiment(seed: int, options: argparse.Namespace) -> Record:
     """Train on patients, translate the phantom, measure."""
     folder: Path = options.output / f"{options.variant.replace(', ', '_')}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    content = to_json(read_recipe(options.recipe))
-    for part, fields in CHANGES.items():
-        content[part].update(fields)
-    recipe = recipe_from_json(content)
+    recipe = changed(read_recipe(options.recipe))
     write_recipe(recipe, folder / "recipe.json")
-    _write_cohort(folder)
+    if recipe.is_unpaired:
+        write_unpaired_cohort(folder)
+    else:
+        _write_cohort(folder)
     started = time.monotonic()
     command = ["train", "--recipe", folder / "recipe.json", "--cohort", folder / "cohort.csv"]
     if options.epochs is not None:
@@ -128,22 +142,62 @@ def experiment(seed: int, options: argparse.Namespace) -> Record:
     }
 
 
+def changed(recipe: Recipe) -> Recipe:
+    """The recipe for tiles of this size, window and number."""
+    content = to_json(recipe)
+    for part, fields in (UNPAIRED if recipe.is_unpaired else PAIRED).items():
+        content[part].update(fields)
+    return recipe_from_json(content)
+
+
 def _write_cohort(folder: Path) -> None:
     """Tiles of patients with and without noise, as one volume each, and the CSV that names them."""
+    rows = []
+    for name, split, voxels, count, random in _patients():
+        clean = np.stack([_tile(voxels, random) for _ in range(count)])
+        images = {"noisy": _with_noise(clean, random), "clean": clean}
+        rows.append([name, *_write_tiles(folder, name, images), split])
+    _write_csv(folder, ["subject", "image", "target", "split"], rows)
+
+
+def write_unpaired_cohort(folder: Path) -> None:
+    """Tiles with noise of every second slice, tiles without of the slices between, and the CSV."""
+    rows = []
+    for name, split, voxels, count, random in _patients():
+        drawn, others = (
+            np.stack([_tile(voxels[first::2], random) for _ in range(count)]) for first in (0, 1)
+        )
+        images = {"noisy": _with_noise(drawn, random), "clean": others}
+        files = _write_tiles(folder, name, images)
+        for file, domain in zip(files, DOMAINS, strict=True):
+            rows.append([f"{name}_{domain}", file, domain, split])
+    _write_csv(folder, ["subject", "image", "domain", "split"], rows)
+
+
+def _patients() -> Iterator[tuple[str, str, npt.NDArray[Any], int, np.random.Generator]]:
+    """Name, split, voxels, how many tiles, and where they are drawn from, one after the other."""
     random = np.random.default_rng(TILE_SEED)
+    for split, patients in PATIENTS.items():
+        for number, (file, count) in enumerate(patients.items()):
+            voxels = read_image(data_folder() / file).oriented("LPS").voxels
+            yield f"{split}_{number}", split, voxels, count, random
+
+
+def _with_noise(tiles: Voxels, random: np.random.Generator) -> Voxels:
     noise = scanner_noise()
+    return tiles + np.stack([_noise_tile(noise, random) for _ in tiles])
+
+
+def _write_tiles(folder: Path, name: str, images: Mapping[str, Voxels]) -> list[str]:
+    files = [f"{name}_{kind}.nrrd" for kind in images]
+    for file, tiles in zip(files, images.values(), strict=True):
+        write_image(_as_image(tiles), folder / file, compressed=False)
+    return files
+
+
+def _write_csv(folder: Path, header: list[str], rows: list[list[str]]) -> None:
     with open(folder / "cohort.csv", "w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["subject", "image", "target", "split"])
-        for split, patients in PATIENTS.items():
-            for number, (file, count) in enumerate(patients.items()):
-                voxels = read_image(data_folder() / file).oriented("LPS").voxels
-                clean = np.stack([_tile(voxels, random) for _ in range(count)])
-                noisy = clean + np.stack([_noise_tile(noise, random) for _ in range(count)])
-                names = [f"{split}_{number}_{kind}.nrrd" for kind in ("noisy", "clean")]
-                for name, each in zip(names, (noisy, clean), strict=True):
-                    write_image(_as_image(each), folder / name, compressed=False)
-                writer.writerow([f"{split}_{number}", *names, split])
+        csv.writer(stream).writerows([header, *rows])
 
 
 def scanner_noise() -> Voxels:
