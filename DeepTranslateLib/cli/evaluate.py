@@ -51,6 +51,9 @@ class _Pair:
 
 def evaluate_files(options: argparse.Namespace, console: Console) -> int:
     """Compare the files of the command line; as labels or as volumes."""
+    from DeepTranslateLib.engine.jsonnumbers import json_numbers
+    from DeepTranslateLib.engine.metrics.images import refuse_unclear_mask
+
     recipe = None if options.recipe is None else read_recipe(options.recipe)
     if recipe is not None:
         recipe.refuse_if_open()
@@ -64,26 +67,17 @@ def evaluate_files(options: argparse.Namespace, console: Console) -> int:
     }
     kind = _kind(options, recipe, pair)
     if mask is not None:
-        _refuse_useless(mask, options.mask)
+        refuse_unclear_mask(mask, str(options.mask))
+        _refuse_empty(mask, options.mask)
     if kind == "labels":
         content = _compare_labels(options, recipe, pair, console)
     else:
         content = _compare_volumes(options, recipe, pair, console)
-    from DeepTranslateLib.engine.jsonnumbers import json_numbers
-
     console.result({**files, **json_numbers(content)})
     return DONE
 
 
-def _refuse_useless(mask: Image, file: Path) -> None:
-    """Refuse a mask that leaves nothing, or that does not say what it leaves."""
-    unknown = sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in mask.voxels)
-    if unknown:
-        raise CommandError(
-            f"{file} says neither inside nor outside: {unknown} of its voxels "
-            f"{'is' if unknown == 1 else 'are'} NaN or infinite, and a mask is 0 outside and any "
-            "other number inside. Replace them where the mask was made."
-        )
+def _refuse_empty(mask: Image, file: Path) -> None:
     if not mask.voxels.any():
         raise CommandError(
             f"{file} has no voxel that counts: every one is 0. Give a mask that is not 0 where "

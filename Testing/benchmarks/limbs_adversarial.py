@@ -286,7 +286,7 @@ def draw(cases: Sequence[Case], options: argparse.Namespace) -> None:
     inside = mask.voxels[stored] > 0
     errors = [low + np.abs(each - truth) * inside for each in made]
     nothing = np.full_like(truth, low)
-    path = Path(__file__).resolve().parent / "pictures" / f"{NAME}.png"
+    path = Path(__file__).resolve().parent / "pictures" / f"{NAME}_{options.picture}.png"
     rows = [[first, *made, truth], [nothing, *errors, nothing]]
     picture(rows, [STUDY.window] * 2, path)
     print(path)

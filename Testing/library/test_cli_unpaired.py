@@ -246,6 +246,11 @@ def test_a_model_that_makes_volumes_and_masks_of_nothing_are_refused() -> None:
     empty = [image.with_voxels(np.zeros(image.shape, np.uint8)) for image in REFERENCES]
     with pytest.raises(MetricError, match="No voxel"):
         evaluate_unpaired(TRANSLATED, REFERENCES, prediction_masks=nothing, reference_masks=empty)
+    voxels = np.ones(REFERENCES[0].shape, np.float32)
+    voxels[0, 0, 0] = np.nan
+    unclear = [REFERENCES[0].with_voxels(voxels), *empty[1:]]
+    with pytest.raises(MetricError, match="mask of reference 1 says neither inside nor outside"):
+        evaluate_unpaired(TRANSLATED, REFERENCES, reference_masks=unclear)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import astuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -169,3 +170,14 @@ def test_values_that_are_not_finite_are_refused() -> None:
         volume_metrics(bad, good)
     with pytest.raises(MetricError, match="reference holds values that are not finite"):
         volume_metrics(good, bad)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_mask_that_is_neither_inside_nor_outside_is_refused(value: float) -> None:
+    voxels = np.ones((3, 4, 5), np.float32)
+    voxels[1, 2, 3] = value
+    mask = Image(voxels, lps_affine())
+    same = mask.with_voxels(np.ones((3, 4, 5), np.uint8))
+    for compare in (partial(label_metrics, values=[1]), volume_metrics):
+        with pytest.raises(MetricError, match="neither inside nor outside: 1 of its voxels is NaN"):
+            compare(same, same, mask=mask)

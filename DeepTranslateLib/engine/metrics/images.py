@@ -12,6 +12,7 @@ from DeepTranslateLib.engine.metrics.intensity import intensity_errors
 from DeepTranslateLib.engine.metrics.overlap import label_overlaps
 from DeepTranslateLib.engine.metrics.surfaces import surface_distances
 from DeepTranslateLib.image import Image
+from DeepTranslateLib.image.finite import count_not_finite
 from DeepTranslateLib.recipe import PLANES
 
 # Wider than a pixel and about as wide as readers differ; sites with another need say so.
@@ -101,7 +102,7 @@ def label_metrics(
         tolerance: Of the surface Dice, in mm.
 
     Raises:
-        MetricError: The images are not on one grid.
+        MetricError: The images are not on one grid, or the mask holds values that are not finite.
     """
     prediction = on_grid_of(reference, prediction, "prediction")
     counted = _counted(reference, mask)
@@ -149,7 +150,8 @@ def volume_metrics(
         plane: Slices that SSIM looks at: axial, coronal or sagittal.
 
     Raises:
-        MetricError: The images are not on one grid, or hold values that are not finite.
+        MetricError: The images are not on one grid, or they or the mask hold values that are not
+            finite.
     """
     from DeepTranslateLib.engine.metrics.structure import slice_similarity
 
@@ -181,6 +183,25 @@ def volume_metrics(
     )
 
 
+def refuse_unclear_mask(mask: Image, name: str) -> None:
+    """Refuse a mask with voxels that are neither inside nor outside.
+
+    Args:
+        mask: 0 outside, any other number inside.
+        name: What the message calls it, at its start.
+
+    Raises:
+        MetricError: It holds NaN or infinity.
+    """
+    unknown = count_not_finite(mask.voxels)
+    if unknown:
+        raise MetricError(
+            f"{name} says neither inside nor outside: {unknown} of its voxels "
+            f"{'is' if unknown == 1 else 'are'} NaN or infinite, and a mask is 0 outside and any "
+            "other number inside. Replace them where the mask was made."
+        )
+
+
 def on_grid_of(reference: Image, image: Image, name: str, other: str = "reference") -> Image:
     """The image as the reference stores its voxels.
 
@@ -207,11 +228,12 @@ def on_grid_of(reference: Image, image: Image, name: str, other: str = "referenc
 def _counted(reference: Image, mask: Image | None) -> npt.NDArray[np.bool_] | None:
     if mask is None:
         return None
+    refuse_unclear_mask(mask, "The mask")
     return np.asarray(on_grid_of(reference, mask, "mask").voxels != 0)
 
 
 def _refuse_infinite(image: Image, name: str) -> None:
-    if image.voxels.dtype.kind == "f" and not all(np.isfinite(p).all() for p in image.voxels):
+    if count_not_finite(image.voxels):
         raise MetricError(
             f"The {name} holds values that are not finite (NaN or infinity). Replace them where "
             "the image was made; a mask does not leave them out."
