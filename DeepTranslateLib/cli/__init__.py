@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         "--mask", type=Path, metavar="FILE", help="only voxels where it is not 0 count"
     )
     evaluate.add_argument(
-        "--recipe", metavar="NAME_OR_FILE", help="names labels, says units and range"
+        "--recipe", metavar="NAME_OR_FILE", help="names labels; says units, scale, range and plane"
     )
     evaluate.add_argument(
         "--kind", choices=("labels", "volume"), help="default: the recipe's, or what they look like"

@@ -198,11 +198,14 @@ def _with_one_value(image: Image, recipe: Recipe) -> Image:
 def _compare_volumes(
     options: argparse.Namespace, recipe: Recipe | None, pair: _Pair, console: Console
 ) -> dict[str, Any]:
+    from DeepTranslateLib.engine.intensities import prepared_target
     from DeepTranslateLib.engine.metrics.images import volume_metrics
 
-    value_range, units = options.range, ""
+    value_range, units, plane, reference = options.range, "", "axial", pair.reference
     if recipe is not None:
-        units = recipe.target.units
+        units, plane = recipe.target.units, recipe.sampling.plane
+        # Translations are on the target's standard scale, where there is one.
+        reference = prepared_target(reference, recipe)
         value_range = value_range or recipe.target.range
     if value_range is not None and not all(map(math.isfinite, value_range)):
         raise CommandError(
@@ -216,9 +219,10 @@ def _compare_volumes(
         )
     found = volume_metrics(
         pair.prediction,
-        pair.reference,
+        reference,
         mask=pair.mask,
         value_range=None if value_range is None else tuple(value_range),
+        plane=plane,
     )
     content = to_json(found)
     suffix = f" {units}" if units else ""

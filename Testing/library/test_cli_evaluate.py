@@ -12,9 +12,11 @@ from engine_samples import labels_recipe, lps_affine, oblique_affine, random_hu,
 from test_engine_metrics_images import labels
 
 from DeepTranslateLib.cli import main
+from DeepTranslateLib.engine.intensities import prepared_target
 from DeepTranslateLib.engine.metrics.images import label_metrics, volume_metrics
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
+from DeepTranslateLib.phantom_contrasts import head
 from DeepTranslateLib.recipe import recipe_from_json, write_recipe
 from DeepTranslateLib.schema import to_json
 
@@ -167,6 +169,55 @@ def test_a_recipe_says_the_range_and_the_unit_of_a_volume(
     assert (result["metrics"]["lowest"], result["metrics"]["highest"]) == (-1000, 1000)
     result = result_of(capfd, *VOLUMES, "--recipe", "recipe.json", "--range", 0, 50)
     assert (result["metrics"]["lowest"], result["metrics"]["highest"]) == (0, 50)
+
+
+def test_a_recipe_brings_the_reference_to_the_scale_that_translations_are_on(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    t2 = head(3, slices=8).images["t2"]
+    target = {"kind": "volume", "units": "", "range": [0, 4], "standardisation": "percentiles"}
+    recipe = volume_recipe(target=target)
+    write_recipe(recipe, place / "recipe.json")
+    truth = prepared_target(t2, recipe)
+    write_image(truth.with_voxels(truth.voxels + 0.25), place / "made.nrrd")
+    write_image(t2.with_voxels(3 * t2.voxels.astype(np.float32)), place / "raw.nrrd")
+    files = ("--prediction", "made.nrrd", "--reference", "raw.nrrd", "--kind", "volume")
+    assert result_of(capfd, *files)["metrics"]["mae"] > 100
+    # What scanners multiply by is nothing to a standard scale.
+    metrics = result_of(capfd, *files, "--recipe", "recipe.json")["metrics"]
+    assert metrics["mae"] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_padding_of_a_reference_in_hu_is_the_lowest_value_of_a_recipe(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_recipe(volume_recipe(), place / "recipe.json")
+    image = read_image(place / "ct.nrrd")
+    voxels = image.voxels.copy()
+    voxels[:, :3] = -3024
+    write_image(image.with_voxels(voxels), place / "padded.nrrd")
+    write_image(image.with_voxels(np.maximum(voxels, -1000)), place / "made.nrrd")
+    files = ("--prediction", "made.nrrd", "--reference", "padded.nrrd")
+    assert result_of(capfd, *files)["metrics"]["mae"] == pytest.approx(2024 * 3 / 20)
+    assert result_of(capfd, *files, "--recipe", "recipe.json")["metrics"]["mae"] == 0
+
+
+def test_ssim_is_of_slices_of_the_recipes_plane(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for plane in ("axial", "coronal", "sagittal"):
+        write_recipe(volume_recipe(sampling={"plane": plane}), place / "recipe.json")
+        result = result_of(capfd, *VOLUMES, "--recipe", "recipe.json", "--range", -1000, 1000)
+        expected = volume_metrics(
+            read_image(place / "synthetic.nrrd"),
+            read_image(place / "ct.nrrd"),
+            value_range=(-1000, 1000),
+            plane=plane,
+        )
+        assert result["metrics"]["ssim"] == pytest.approx(expected.ssim)
+        found.append(expected.ssim)
+    assert len(set(found)) == 3
 
 
 def test_equal_volumes_have_no_finite_psnr_and_a_missed_label_no_finite_distance(
