@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from DeepTranslateLib.cohort import read_cohort
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.recipe import read_recipe
@@ -106,6 +107,30 @@ def test_patients_that_test_do_not_teach():
     others = [patient.name for patient in (*denoising.TRAINING, *denoising.VALIDATION)]
     assert not set(names) & set(others)
     assert len({*names, *others}) == len(names) + len(others)
+
+
+def test_low_and_routine_dose_are_tiles_of_different_slices(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPTRANSLATE_DATA", str(tmp_path))
+    monkeypatch.setattr(denoising_lowdose, "PATIENTS", {"training": {"ct.nrrd": 12}})
+    random = np.random.default_rng(0)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    voxels = np.full((6, 120, 130), 200, np.int16)
+    voxels[::2] = 100
+    write_image(Image(voxels, affine), tmp_path / "ct.nrrd")
+    scans = 1000 + random.normal(0, 30, (10, 256, 256))
+    (tmp_path / "ct_lowdose_lcd_simulated").mkdir()
+    file = tmp_path / "ct_lowdose_lcd_simulated" / "fbp_dose010_signal_absent.nii.gz"
+    write_image(Image(np.rint(scans).astype(np.int16), affine), file)
+    denoising_lowdose.write_unpaired_cohort(tmp_path)
+    recipe = denoising_lowdose.changed(read_recipe("low-dose-ct-unpaired"))
+    assert recipe.is_unpaired
+    cohort = read_cohort(tmp_path / "cohort.csv")
+    low, routine = (cohort.of_domain(name).cases for name in ("source", "target"))
+    (noisy,), (clean,) = ([case.read_image().voxels for case in side] for side in (low, routine))
+    assert noisy.shape == clean.shape == (12, 96, 96)
+    assert (clean == 200).all()
+    assert noisy.mean() == pytest.approx(100, abs=2)
+    assert noisy.std() == pytest.approx(30, rel=0.05)
 
 
 def test_signals_are_found_with_what_is_around_them():
