@@ -99,7 +99,9 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
     from DeepTranslateLib.recipe import in_direction, read_recipe
     from DeepTranslateLib.schema import to_json
 
-    recipe = None if options.recipe is None else read_recipe(options.recipe)
+    recipe = way_back = None
+    if options.recipe is not None:
+        recipe = read_recipe(options.recipe)
     if recipe is None and options.direction == BACKWARD:
         raise CommandError("--direction is of a recipe. Give --recipe, or leave it out.")
     if recipe is not None:
@@ -109,6 +111,9 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
                 f"The recipe '{recipe.name}' makes labels, and this command measures volumes. "
                 "Give another, or leave it out."
             )
+        if recipe.is_two_way:
+            other = FORWARD if options.direction == BACKWARD else BACKWARD
+            way_back = in_direction(recipe, other)
         recipe = in_direction(recipe, options.direction)
     value_range = _range(options, recipe)
     plane = options.plane or ("axial" if recipe is None else recipe.sampling.plane)
@@ -118,11 +123,16 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
     if recipe is not None:
         # Translations are on the target's standard scale, where there is one.
         images["reference"] = [prepared_target(each, recipe) for each in images["reference"]]
+    begun: list[Image] = []
+    if way_back is not None and images["cycled"]:
+        # What came back is on the standard scale of the inputs, where there is one.
+        begun = [prepared_target(each, way_back) for each in images["input"]]
     found = evaluate_unpaired(
         images["prediction"],
         images["reference"],
         inputs=images["input"],
         cycled=images["cycled"],
+        cycled_inputs=begun,
         prediction_masks=images["prediction-mask"],
         reference_masks=images["reference-mask"],
         value_range=value_range,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values
-from DeepTranslateLib.engine.metrics.images import MetricError, on_grid_of
+from DeepTranslateLib.engine.metrics.images import MetricError, on_grid_of, refuse_unclear_mask
 from DeepTranslateLib.engine.metrics.overlap import Overlap, label_overlaps
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
@@ -35,6 +35,7 @@ def segmentation_agreement(
     predictions: Sequence[Image],
     inputs: Sequence[Image] = (),
     labels: Sequence[Image] = (),
+    masks: Sequence[Image] = (),
 ) -> tuple[LabelAgreement, ...]:
     """Dice of the labels that a model finds in translations with those of their inputs.
 
@@ -47,9 +48,10 @@ def segmentation_agreement(
         inputs: What each was made from, on its grid; not used where there are label maps.
         labels: Label map of each input, with values as of the segmentor's recipe. Voxels that
             the recipe says to ignore do not count.
+        masks: Of each prediction: only voxels where it is not 0 count. The segmentor sees all.
 
     Raises:
-        MetricError: The segmentor makes no labels, another grid, or no label map.
+        MetricError: The segmentor makes no labels, another grid, no label map, or a mask with NaN.
     """
     recipe = segmentor.recipe
     if recipe.target.kind != "labels":
@@ -65,7 +67,11 @@ def segmentation_agreement(
         else:
             source = on_grid_of(prediction, inputs[place], f"input {place + 1}", other)
             truth = segmentor.translate(source)
-        overlaps.append(_overlaps(segmentor.translate(prediction), truth, recipe))
+        mask = None
+        if masks:
+            refuse_unclear_mask(masks[place], f"The mask of {other}")
+            mask = on_grid_of(prediction, masks[place], f"mask of {other}", other)
+        overlaps.append(_overlaps(segmentor.translate(prediction), truth, mask, recipe))
     pooled = [sum(each, Overlap()) for each in zip(*overlaps, strict=True)]
     return tuple(
         LabelAgreement(label.name, pooled[n].dice, tuple(case[n].dice for case in overlaps))
@@ -82,7 +88,12 @@ def _refuse_other_values(labels: Image, name: str) -> None:
         )
 
 
-def _overlaps(found: Image, truth: Image, recipe: Recipe) -> tuple[Overlap, ...]:
+def _overlaps(
+    found: Image, truth: Image, mask: Image | None, recipe: Recipe
+) -> tuple[Overlap, ...]:
     mine, theirs = (channels_of_values(image.voxels, recipe) for image in (found, truth))
     values = tuple(range(1, len(recipe.target.labels) + 1))
-    return label_overlaps(mine, theirs, values, theirs != IGNORE)
+    counted = theirs != IGNORE
+    if mask is not None:
+        counted &= mask.voxels != 0
+    return label_overlaps(mine, theirs, values, counted)

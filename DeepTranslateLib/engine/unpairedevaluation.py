@@ -96,6 +96,7 @@ def evaluate_unpaired(
     *,
     inputs: Sequence[Image] = (),
     cycled: Sequence[Image] = (),
+    cycled_inputs: Sequence[Image] = (),
     prediction_masks: Sequence[Image] = (),
     reference_masks: Sequence[Image] = (),
     value_range: tuple[float, float] | None = None,
@@ -111,8 +112,10 @@ def evaluate_unpaired(
         references: Of the target domain, of any patients and on any grid.
         inputs: What each prediction was made from, on its grid.
         cycled: Each prediction translated back, on its grid; needs `inputs`.
-        prediction_masks: Of each prediction: only voxels where it is not 0 count, for structure
-            and intensities, and slices without any are left out of the features.
+        cycled_inputs: The inputs on the scale that `cycled` is on, where it is another, such as a
+            standard scale; needs `cycled`.
+        prediction_masks: Of each prediction: only voxels where it is not 0 count, for structure,
+            intensities and labels, and slices without any are left out of the features.
         reference_masks: The same of each reference.
         value_range: Lowest and highest value of the target domain; default: from the 0.5th to the
             99.5th percentile of the references.
@@ -132,6 +135,7 @@ def evaluate_unpaired(
         references,
         inputs,
         cycled,
+        cycled_inputs,
         prediction_masks,
         reference_masks,
         labels,
@@ -140,7 +144,9 @@ def evaluate_unpaired(
     for images, name in ((predictions, "prediction"), (references, "reference")):
         for number, image in enumerate(images, start=1):
             refuse_not_finite(image, f"{name} {number}")
-    structure = _structure(predictions, inputs, cycled, prediction_masks, plane)
+    structure = _structure(
+        predictions, inputs, cycled, cycled_inputs or inputs, prediction_masks, plane
+    )
     distribution = None
     if references:
         sides = (
@@ -150,7 +156,7 @@ def evaluate_unpaired(
         distribution = _distribution(*sides, value_range, extractor, plane)
     agreement: tuple[LabelAgreement, ...] = ()
     if segmentor is not None:
-        agreement = segmentation_agreement(segmentor, predictions, inputs, labels)
+        agreement = segmentation_agreement(segmentor, predictions, inputs, labels, prediction_masks)
     return UnpairedMetrics(structure, distribution, agreement)
 
 
@@ -194,6 +200,7 @@ def _check(
     references: Sequence[Image],
     inputs: Sequence[Image],
     cycled: Sequence[Image],
+    cycled_inputs: Sequence[Image],
     prediction_masks: Sequence[Image],
     reference_masks: Sequence[Image],
     labels: Sequence[Image],
@@ -215,9 +222,12 @@ def _check(
         )
     if cycled and not inputs:
         raise MetricError("What came back is held against the inputs. Give them as well.")
+    if cycled_inputs and not cycled:
+        raise MetricError("Inputs on the scale of what came back need that. Give it as well.")
     lists = (
         ("inputs", inputs, "predictions", predictions),
         ("cycled volumes", cycled, "predictions", predictions),
+        ("inputs on their scale", cycled_inputs, "predictions", predictions),
         ("masks of predictions", prediction_masks, "predictions", predictions),
         ("label maps", labels, "predictions", predictions),
         ("masks of references", reference_masks, "references", references),
@@ -234,6 +244,7 @@ def _structure(
     predictions: Sequence[Image],
     inputs: Sequence[Image],
     cycled: Sequence[Image],
+    cycled_inputs: Sequence[Image],
     masks: Sequence[Image],
     plane: str,
 ) -> tuple[StructureMetrics, ...]:
@@ -249,8 +260,14 @@ def _structure(
         back = math.nan
         if cycled:
             refuse_not_finite(cycled[place], f"cycled volume {place + 1}")
-            returned = on_grid_of(upright, cycled[place], f"cycled volume {place + 1}", other)
-            back = cycle_ssim(x, returned.voxels, _range(x, counted), counted)
+            returned, begun = (
+                on_grid_of(upright, image, image_name, other).voxels
+                for image, image_name in (
+                    (cycled[place], f"cycled volume {place + 1}"),
+                    (cycled_inputs[place], f"{other} on its scale"),
+                )
+            )
+            back = cycle_ssim(begun, returned, _range(begun, counted), counted)
         column_mm, row_mm = (float(mm) for mm in upright.spacing[:2])
         rows.append(
             StructureMetrics(

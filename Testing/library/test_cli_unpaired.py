@@ -1,5 +1,6 @@
 """`deeptranslate evaluate-unpaired` and `evaluate_unpaired`: volumes, files, what is refused."""
 
+import dataclasses
 import json
 import math
 from dataclasses import astuple
@@ -35,7 +36,7 @@ from DeepTranslateLib.image import Image
 from DeepTranslateLib.image.files import read_image, write_image
 from DeepTranslateLib.model import Card, write_model
 from DeepTranslateLib.phantom import torso
-from DeepTranslateLib.recipe import Recipe, write_recipe
+from DeepTranslateLib.recipe import BACKWARD, Input, Recipe, in_direction, write_recipe
 
 SPACING = (7.8, 7.8, 20.0)
 
@@ -206,6 +207,25 @@ def test_a_segmentation_agrees_where_the_translation_keeps_what_it_finds() -> No
     assert 0.5 < found.dice < 0.97
 
 
+def test_labels_count_inside_of_the_masks_alone() -> None:
+    # Upside down in the first slice, which the masks leave out.
+    changed = [i.with_voxels(np.concatenate([-i.voxels[:1], i.voxels[1:]])) for i in SOURCES]
+    masks = [i.with_voxels((np.indices(i.shape)[0] > 0).astype(np.uint8)) for i in SOURCES]
+    given = {"inputs": SOURCES, "segmentor": segmentor()}
+    (whole,) = evaluate_unpaired(changed, **given).agreement
+    (inside,) = evaluate_unpaired(changed, **given, prediction_masks=masks).agreement
+    assert whole.dice < 0.9
+    assert (inside.dice, inside.cases) == (1, (1, 1))
+    unclear = [mask.with_voxels(np.full(mask.shape, np.nan, np.float32)) for mask in masks]
+    with pytest.raises(MetricError, match="mask of prediction 1 says neither"):
+        evaluate_unpaired(
+            changed,
+            labels=[m.with_voxels(np.ones_like(m.voxels)) for m in masks],
+            segmentor=segmentor(),
+            prediction_masks=unclear,
+        )
+
+
 def test_label_maps_of_the_inputs_stand_for_what_a_segmentor_would_find() -> None:
     truth = [i.with_voxels((10 * (i.voxels > -100)).astype(np.uint8)) for i in SOURCES]
     mr = [image.with_voxels(-image.voxels) for image in SOURCES]
@@ -222,6 +242,7 @@ def test_label_maps_of_the_inputs_stand_for_what_a_segmentor_would_find() -> Non
         ({"references": []}, "alone say nothing"),
         ({"inputs": SOURCES[:1]}, "2 predictions and 1 inputs"),
         ({"cycled": SOURCES}, "Give them as well"),
+        ({"inputs": SOURCES, "cycled_inputs": SOURCES}, "Give it as well"),
         ({"inputs": REFERENCES[:2], "cycled": SOURCES[:1]}, "1 cycled volumes"),
         ({"reference_masks": REFERENCES[:2]}, "3 references and 2 masks"),
         ({"segmentor": segmentor()}, "nothing to agree with"),
@@ -329,6 +350,34 @@ def test_translations_back_are_of_the_kind_that_the_recipe_reads(
     assert (result["distribution"]["lowest"], result["distribution"]["highest"]) == (-900, 700)
     assert result["distribution"]["wasserstein"] == wanted.distribution.wasserstein
     assert result["distribution"]["kid"]["value"] == wanted.distribution.kid.value
+
+
+def test_a_cycle_is_measured_on_the_scale_that_its_images_come_back_on(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A way back ends on the input's standard scale, where the recipe has one."""
+    recipe = volume_recipe(method={"name": "cyclegan", "loss": "mae"}, training={"monitor": "last"})
+    preprocessing = dataclasses.replace(
+        recipe.preprocessing, window=(-0.3, 1.2), standardisation="percentiles"
+    )
+    recipe = dataclasses.replace(
+        recipe, inputs=(Input("image", "MR"),), preprocessing=preprocessing
+    )
+    write_recipe(recipe, place / "recipe.json")
+    mr = SOURCES[0].with_voxels(SOURCES[0].voxels.astype(np.float32) * 3 + 5000)
+    write_image(mr, place / "mr.nrrd")
+    write_image(prepared_target(mr, in_direction(recipe, BACKWARD)), place / "cycled.nrrd")
+    given = ("--prediction", "synthetic0.nrrd", "--input", "mr.nrrd", "--cycled", "cycled.nrrd")
+    assert command(*given, "--recipe", "recipe.json", "--json") == 0
+    (result,) = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert result["structure"][0]["cycle_ssim"] == pytest.approx(1)
+    wanted = evaluate_unpaired([TRANSLATED[0]], inputs=[mr]).structure[0]
+    assert result["structure"][0]["self_ssim"] == pytest.approx(wanted.self_ssim)
+    # The other way round CT comes back, whose HU are on no other scale.
+    given = ("--prediction", "mr.nrrd", "--input", "mr0.nrrd", "--cycled", "mr0.nrrd", "--json")
+    assert command(*given, "--recipe", "recipe.json", "--direction", "target-to-source") == 0
+    (result,) = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert result["structure"][0]["cycle_ssim"] == pytest.approx(1)
 
 
 def test_people_read_tables(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
