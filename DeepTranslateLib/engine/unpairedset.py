@@ -112,10 +112,15 @@ class UnpairedSet:
 
     @property
     def pieces(self) -> list[ValidationPair]:
-        """What is validated on: each of the source once, beside those of the target in turn."""
+        """What is validated on: each of the source once, beside those of the target.
+
+        These are spread evenly over all of the target, since the first ones alone may be of one
+        end of one volume.
+        """
         sources: Sequence[Piece] = self._source.pieces
-        others: Iterator[Piece] = itertools.cycle(self._target.pieces)
-        return [ValidationPair(*both) for both in zip(sources, others, strict=False)]
+        others: Sequence[Piece] = self._target.pieces
+        chosen = [others[n * len(others) // len(sources)] for n in range(len(sources))]
+        return [ValidationPair(*both) for both in zip(sources, chosen, strict=True)]
 
     @property
     def contents(self) -> list[float]:

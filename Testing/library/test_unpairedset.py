@@ -159,11 +159,18 @@ def test_standard_scales_are_those_of_each_side(tmp_path: Path) -> None:
         assert float(once[1].max()) > 0.5
 
 
-def test_each_source_piece_is_validated_once_beside_the_targets_in_turn(tmp_path: Path) -> None:
-    unpaired = set_of(tmp_path, 5, 2)
+@pytest.mark.parametrize(
+    ("sources", "targets", "wanted"),
+    [(5, 2, [0, 0, 0, 1, 1]), (2, 6, [0, 3]), (3, 8, [0, 2, 5]), (3, 3, [0, 1, 2])],
+)
+def test_each_source_piece_is_validated_once_beside_targets_from_all_over(
+    tmp_path: Path, sources: int, targets: int, wanted: list[int]
+) -> None:
+    unpaired = set_of(tmp_path, sources, targets)
     pieces = unpaired.pieces
-    assert [round(float(p.image.median()) * 2000 - 1000) for p in pieces] == [0, 1, 2, 3, 4]
-    assert [round(float(p.target.median()) * 1500 - 1000) for p in pieces] == [0, 1, 0, 1, 0]
+    found = [round(float(p.image.median()) * 2000 - 1000) for p in pieces]
+    assert found == list(range(sources))
+    assert [round(float(p.target.median()) * 1500 - 1000) for p in pieces] == wanted
     assert {p.weight for p in pieces} == {1.0}
 
 
