@@ -30,7 +30,6 @@ class CohortFiles:
         self.pathEdit.objectName = "cohortPathEdit"
         # No name filters: with them CTK takes no folder. Its own button only offers files.
         self.pathEdit.filters = ctk.ctkPathLineEdit.Dirs | ctk.ctkPathLineEdit.Files
-        self.pathEdit.settingKey = "DeepTranslate/CohortPath"
         self.folderButton = qt.QPushButton(_("Folder..."))
         self.folderButton.objectName = "cohortFolderButton"
         self.folderButton.toolTip = _("Choose a folder; the button with the dots chooses a CSV.")

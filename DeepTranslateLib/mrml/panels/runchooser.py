@@ -46,7 +46,6 @@ class RunChooser:
         self.pathEdit = ctk.ctkPathLineEdit()
         self.pathEdit.objectName = "runPathEdit"
         self.pathEdit.filters = ctk.ctkPathLineEdit.Dirs
-        self.pathEdit.settingKey = "DeepTranslate/RunFolder"
         self.pathEdit.toolTip = _("The folder that a training was started in.")
         self.info = qt.QLabel()
         self.info.objectName = "runInfo"

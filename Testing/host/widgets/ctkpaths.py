@@ -97,17 +97,21 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     def comboBox(self):
         return self._box
 
+    def _historyKey(self):
+        return f"ctkPathLineEdit/{self.settingKey}"
+
     def retrieveHistory(self):
         from ..pythonqt import qt
 
-        kept = qt.QSettings().value(self.settingKey) if self.settingKey else None
+        kept = qt.QSettings().value(self._historyKey()) if self.settingKey else None
         kept = [kept] if isinstance(kept, str) else list(kept or ())
+        path = self.currentPath or next(iter(kept), "")
         blocked = self._box.blockSignals(True)
         self._box.clear()
-        self._box.addItems(kept)
+        self._box.addItems(kept[:5])
+        self._box.currentIndex = -1
         self._box.blockSignals(blocked)
-        if kept:
-            self.currentPath = kept[0]
+        self.currentPath = path
 
     def addCurrentPathToHistory(self):
         from ..pythonqt import qt
@@ -116,9 +120,9 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         if not path or not self.settingKey:
             return
         settings = qt.QSettings()
-        kept = settings.value(self.settingKey)
+        kept = settings.value(self._historyKey())
         kept = [kept] if isinstance(kept, str) else list(kept or ())
-        settings.setValue(self.settingKey, [path, *(k for k in kept if k != path)][:10])
+        settings.setValue(self._historyKey(), [path, *(k for k in kept if k != path)])
 
     def browse(self):
         from ..pythonqt import qt
@@ -126,14 +130,13 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         if self.filters & self.Files:
             filters = ";;".join(self.nameFilters)
             ask = qt.QFileDialog.getOpenFileName
-            if not self.filters & self.Readable:
+            if self.filters & self.Writable:
                 ask = qt.QFileDialog.getSaveFileName
             path = ask(self, self.label, self.currentPath, filters)
         else:
             path = qt.QFileDialog.getExistingDirectory(self, self.label, self.currentPath)
-        if path:
+        if path:  # which CTK does not add to the history by itself
             self.currentPath = path
-            self.addCurrentPathToHistory()
 
 
 @widget(ctk)
