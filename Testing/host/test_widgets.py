@@ -77,7 +77,38 @@ def test_a_path_is_kept_in_its_history(tmp_path):
     first.addCurrentPathToHistory()
     second.settingKey = "HostTest/path"
     assert second.currentPath == str(tmp_path)
-    qt.QSettings().remove("HostTest")
+    qt.QSettings().remove("ctkPathLineEdit/HostTest")
+
+
+def test_a_path_that_is_browsed_to_is_in_no_history(tmp_path):
+    from Testing.host import dialogs
+
+    edit = ctk.ctkPathLineEdit()
+    edit.settingKey = "HostTest/path"
+    edit.currentPath = "before"
+    dialogs.answer("file", tmp_path)
+    edit.browse()
+    again = ctk.ctkPathLineEdit()
+    again.currentPath = "mine"
+    again.settingKey = "HostTest/path"
+    assert again.currentPath == "mine"
+    assert again.comboBox().count == 0
+
+
+def test_a_node_selector_tells_its_node_again_when_its_row_moves():
+    first, second = (
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in "ab"
+    )
+    combo = slicer.qMRMLNodeComboBox()
+    combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    combo.noneEnabled = True
+    combo.setMRMLScene(slicer.mrmlScene)
+    combo.setCurrentNode(second)
+    heard = heardFrom(combo, "currentNodeChanged(vtkMRMLNode*)")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "c")
+    assert heard == []
+    slicer.mrmlScene.RemoveNode(first)
+    assert heard == [second]
 
 
 def test_a_path_is_chosen_in_a_dialog(tmp_path):

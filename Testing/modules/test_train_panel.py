@@ -366,3 +366,16 @@ def test_a_weighted_sum_of_losses_is_kept_while_other_fields_change(train):
     assert (content["training"]["epochs"], content["method"]["loss"]) == (9, losses)
     train.recipes.form.editors[("method", "loss")].widget.currentIndex = 0
     assert train.recipes.recipe().method.loss == "binary_cross_entropy"
+
+
+def test_other_nodes_may_go_without_a_word_about_the_cohort(train):
+    other = addSubject(0, "other")[0]
+    volume, segmentation = addSubject(1, "anna")
+    row = train.builder.cases.add(volume, segmentation)
+    heard = []
+    train.builder.cases._onChange = heard.append
+    slicer.mrmlScene.RemoveNode(other)
+    assert row.volumeNode is volume
+    assert heard == []
+    slicer.mrmlScene.RemoveNode(segmentation)
+    assert heard == [row]

@@ -23,6 +23,8 @@ class Row:
         self.maskSelector: Any = None
         self.useCombo: Any = None
         self.kindCombo: Any = None
+        # What selectors told last: they tell the same again when other nodes come or go.
+        self.told: tuple[str, ...] = ()
 
     @property
     def volumeNode(self) -> Any:
@@ -38,6 +40,12 @@ class Row:
     def maskNode(self) -> Any:
         """The mask chosen, or None."""
         return self.maskSelector.currentNode()
+
+    @property
+    def nodeIds(self) -> tuple[str, ...]:
+        """Ids of volume, target and mask; empty for none."""
+        nodes = (self.volumeNode, self.targetNode, self.maskNode)
+        return tuple("" if node is None else node.GetID() or "" for node in nodes)
 
     @property
     def split(self) -> str | None:

@@ -159,12 +159,10 @@ class CaseTable:
         for column in (SUBJECT, SLICES):
             self.table.setItem(index, column, qt.QTableWidgetItem(""))
         self.rows.append(row)
+        row.told = row.nodeIds
         self._filling = False
-        row.volumeSelector.connect(
-            "currentNodeChanged(vtkMRMLNode*)", lambda node: self._volumeChanged(row)
-        )
-        for selector in (row.targetSelector, row.maskSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._tell(row))
+        for selector in (row.volumeSelector, row.targetSelector, row.maskSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._nodeTold(row))
         for combo in (row.useCombo, row.kindCombo):
             combo.connect("currentIndexChanged(int)", lambda index: self._tell(row))
         self.refresh(row)
@@ -242,14 +240,15 @@ class CaseTable:
             row.slices = "" if same else text
         self._tell(row)
 
-    def _volumeChanged(self, row: Row) -> None:
-        if row in self.rows:
+    def _nodeTold(self, row: Row) -> None:
+        if row in self.rows and row.nodeIds != row.told:
             self._tell(row)
 
     def _tell(self, row: Row) -> None:
         # A selector whose row was removed may still hear of the scene.
         if self._filling or row not in self.rows:
             return
+        row.told = row.nodeIds
         self._nameSubject(row)
         self._onChange(row)
         self.refresh(row)
@@ -278,6 +277,7 @@ class CaseTable:
             # Left to itself, a selector shows its next node, which nobody chose.
             fits = node is not None and node.GetClassName() in types
             row.targetSelector.setCurrentNode(node if fits else None)
+            row.told = row.nodeIds
         self._filling = False
 
     def _targetTypes(self) -> list[str]:

@@ -37,7 +37,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene = self._observer = self._nodeObserver = None
         self._attributes = []
         self._labels = {}
-        self._lastID = ""
+        self._lastID, self._lastRow = "", -1
         self._requested = None
         self._combo = QtWidgets.QComboBox()
         self._combo.sizeAdjustPolicy = (
@@ -197,9 +197,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._notify()
 
     def _notify(self):
-        if self._id() == self._lastID:
+        # As the original, which hears of its list's rows: the same node is told again when others
+        # before it come or go.
+        shown = self._id(), self._combo.currentIndex
+        if (not shown[0] and not self._lastID) or shown == (self._lastID, self._lastRow):
             return
-        self._lastID = self._id()
+        self._lastID, self._lastRow = shown
         if self._nodeObserver:
             self._nodeObserver.stop()
         node = self.currentNode()
