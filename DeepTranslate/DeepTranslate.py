@@ -110,6 +110,8 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/DeepTranslate.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = ui = slicer.util.childWidgetVariables(uiWidget)
+        # Now: among the children are Qt's own, which may be gone later and then cannot be asked.
+        self._boundWidgets = _boundWidgets(ui)
         self.logic = DeepTranslateLogic()
         self.installation = Installation()
         self.banner = InstallBanner(
@@ -228,7 +230,7 @@ class DeepTranslateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if parameterNode is None:
             return
-        self._parameterNodeGuiTag = parameterNode.connectParametersToGui(_boundWidgets(self.ui))
+        self._parameterNodeGuiTag = parameterNode.connectParametersToGui(self._boundWidgets)
         self._isUpdating = True
         self.options.setDevice(parameterNode.device)
         self.models.refresh(parameterNode.model or None, parameterNode.direction or None)

@@ -63,13 +63,6 @@ def selectModule(module):
     return selectModule(module)
 
 
-def deleteDeferred():
-    """Delete what was told to `deleteLater`, as the event loop of the application does."""
-    from PySide6 import QtCore
-
-    QtCore.QCoreApplication.sendPostedEvents(None, int(QtCore.QEvent.Type.DeferredDelete.value))
-
-
 def shutDown():
     """What happens when the user closes the application: signals, then the modules' clean-up."""
     from .modules import unloadModules

@@ -88,6 +88,8 @@ def cleanScene(usersSettings):
 
 def renew(name):
     """Leave the module and make its widget anew, as Slicer's reload does, from the same source."""
+    import qt
+
     slicer.util.selectModule("Data")
     widget = getattr(slicer.modules, name + "Widget")
     frame = widget.parent
@@ -102,8 +104,9 @@ def renew(name):
         if item.widget():
             item.widget().hide()
             item.widget().deleteLater()
-    if not IN_APPLICATION:
-        gui.deleteDeferred()  # or every panel of every test would go on following the scene
+    # At once, not when the event loop is reached again, which in the application is after the last
+    # test: every panel of every test would go on following the scene.
+    slicer.app.sendPostedEvents(None, qt.QEvent.DeferredDelete)
     frame.reload()
     slicer.app.processEvents()
 
