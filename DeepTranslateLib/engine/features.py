@@ -203,5 +203,5 @@ def _check_level(path: Path, level: int, levels: int) -> None:
     if not 0 <= level < levels:
         raise PretrainedError(
             f"The network of {path} has levels 0 to {levels - 1}, and level {level} was asked for "
-            "(structure.features_level)."
+            "(features_level)."
         )

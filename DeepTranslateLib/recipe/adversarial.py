@@ -101,8 +101,8 @@ class Adversarial:
 class Structure:
     """What holds a translated image to its input besides the way back.
 
-    Terms with a weight of 0 are left out. `features` is a model of DeepTranslate with a U-Net
-    (.dtmodel), of which the encoder is used, or a file of VGG-16 weights (.safetensors);
+    Terms with a weight of 0 are left out. `features` is a model of DeepTranslate (.dtmodel) whose
+    network has an encoder, which is used, or a file of VGG-16 weights (.safetensors);
     `segmentor` a model that labels images of both kinds or, where there is a `target_segmentor`,
     those of the source, and that the others. Each is a local file that must have the SHA-256 named
     here, so that a recipe says what it learns by.

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 UNPAIRED = ("cyclegan", "unit", "cut")
 TWO_WAYS = ("cyclegan", "unit")
-# What epochs can be compared by without pairs.
 
 _DISCRIMINATOR = (
     "discriminator_channels",

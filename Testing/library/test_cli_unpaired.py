@@ -30,6 +30,7 @@ from DeepTranslateLib.engine.metrics.selfsimilarity import (
     normalised_self_ssim,
 )
 from DeepTranslateLib.engine.networks import build_network
+from DeepTranslateLib.engine.pretrained import PretrainedError
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.engine.unpairedevaluation import evaluate_unpaired
 from DeepTranslateLib.image import Image
@@ -184,6 +185,9 @@ def test_an_encoder_sees_slices_as_its_recipe_says(tmp_path: Path) -> None:
     assert np.abs(found - wanted.numpy()).mean() < 0.05 * np.abs(wanted.numpy()).mean()
     assert "encoder.dtmodel" in extractor.name
     assert "unet encoder" in extractor.name
+    # The level is a field of recipes, and an option of the command line.
+    with pytest.raises(PretrainedError, match=r"level 5 was asked for \(features_level\)"):
+        ModelExtractor(path, level=5)
     patches = labels_recipe(
         network={"levels": 2, "channels": 2, "dimension": 3},
         sampling={"patch": [8, 16, 16]},
