@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from DeepTranslateLib.cohort.fault import Fault
 from DeepTranslateLib.image import Image
 from DeepTranslateLib.recipe import PLANES, Recipe
+from DeepTranslateLib.recipe.methods import least_patch
 
 
 def check_patch(subject: str, image: Image, recipe: Recipe) -> Iterator[Fault]:
@@ -21,7 +22,7 @@ def check_patch(subject: str, image: Image, recipe: Recipe) -> Iterator[Fault]:
     if patch is None:
         return
     upright = image.oriented(PLANES[recipe.sampling.plane])
-    preprocessing = recipe.preprocessing
+    preprocessing, least = recipe.preprocessing, least_patch(recipe)
     wanted = (preprocessing.slice_spacing, preprocessing.spacing, preprocessing.spacing)
     for what, length, whole, own, spacing in zip(
         ("slices", "rows", "columns"),
@@ -39,5 +40,8 @@ def check_patch(subject: str, image: Image, recipe: Recipe) -> Iterator[Fault]:
                 "warning",
                 f"The image has {size} {what} at the network's spacing, a patch {length}: more "
                 "than half of it is air.",
-                f"Give sampling.patch fewer {what}.",
+                f"Give sampling.patch fewer {what}."
+                if length > least
+                else f"This recipe's discriminator needs patches of {least} voxels: take a recipe "
+                "of slices, or leave the image out.",
             )

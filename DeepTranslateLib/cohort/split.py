@@ -179,7 +179,7 @@ def _refuse_one_sided(
     own = held_out.intersection(subjects)
     if not own or len(own) == len(subjects):
         raise CohortError(
-            f"{source} names {'no' if not own else 'every'} subject of the {domain} domain "
+            f"{source} names {'no' if not own else 'every'} subject of the {domain} domain for "
             "validation; training and validation both need both domains. Name "
             f"{'some of it' if not own else 'some training'}, or no validation at all."
         )

@@ -89,6 +89,15 @@ def is_read(method: str, part: str, field: str) -> bool:
     return field in _READ[method].get(part, ())
 
 
+def least_patch(recipe: Recipe) -> int:
+    """Voxels that a patch needs along each axis for the recipe's discriminator; 1 without one."""
+    if recipe.method.name == "supervised":
+        return 1
+    if recipe.method.name == "context_gan":
+        return 16
+    return 3 * int(2**recipe.adversarial.discriminator_layers)
+
+
 def check_method(recipe: Recipe, path: str) -> None:
     """Refuse what the recipe's method does not read, or cannot learn.
 
@@ -212,20 +221,15 @@ def _check_layers(recipe: Recipe, path: str) -> None:
 
 
 def _check_patch(recipe: Recipe, path: str) -> None:
-    patch = recipe.sampling.patch
-    if patch is None:
-        return
+    patch, least = recipe.sampling.patch, least_patch(recipe)
     # As `engine.discriminators` refuses them, which would be after images were prepared.
-    if recipe.method.name == "context_gan":
-        least, remedy = 16, "larger patches"
-    else:
-        layers = recipe.adversarial.discriminator_layers
-        least, remedy = 3 * 2**layers, "larger patches, or fewer adversarial.discriminator_layers"
-    if min(patch) < least:
+    if patch is not None and min(patch) < least:
+        layers = ", or fewer adversarial.discriminator_layers"
         raise RecipeError(
             f"{path}.sampling.patch",
             f"the discriminator needs patches of at least {least} voxels along each axis, found "
-            f"{' x '.join(map(str, patch))}; use {remedy}.",
+            f"{' x '.join(map(str, patch))}; use larger patches"
+            f"{'' if recipe.method.name == 'context_gan' else layers}.",
         )
 
 

@@ -103,7 +103,7 @@ def test_named_parts_are_kept_and_tests_may_be_of_one_domain():
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"a": "validation"}, "no subject of the target domain validation"),
+        ({"a": "validation"}, "no subject of the target domain for validation"),
         ({"a": "validation", "b": "validation", "c": "validation"}, "every subject of the source"),
         ({"c": "test", "d": "test"}, "no case of the target domain to learn from"),
     ],

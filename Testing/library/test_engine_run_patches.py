@@ -11,6 +11,7 @@ from engine_samples import blobs, labels_recipe, lps_affine, volume_recipe
 
 from DeepTranslateLib.cohort import Case, Cohort, Selection
 from DeepTranslateLib.cohort.check import check_cohort
+from DeepTranslateLib.cohort.patchcheck import check_patch
 from DeepTranslateLib.engine import estimate as estimation
 from DeepTranslateLib.engine.augment_preview import augmented
 from DeepTranslateLib.engine.learner import Learner
@@ -236,3 +237,19 @@ def test_a_patch_that_is_mostly_air_is_warned_of(
     found = [fault for fault in faults if fault.kind == "smaller_than_half_a_patch"]
     assert [fault.severity for fault in found] == ([] if said is None else ["warning"])
     assert all(said is not None and said in fault.found for fault in found)
+
+
+@pytest.mark.parametrize(("slices", "said"), [(7, "needs patches of 16"), (8, None)])
+def test_a_patch_that_a_discriminator_needs_is_not_to_be_made_smaller(
+    slices: int, said: str | None
+) -> None:
+    made = volume_recipe(
+        network={"dimension": 3, "name": "context_fcn", "levels": 5},
+        sampling={"patch": [16, 16, 16]},
+        method={"name": "context_gan", "loss": "mse"},
+    )
+    voxels, _ = blobs(0, slices=slices)
+    image = Image(voxels, lps_affine())
+    found = [each.advice for each in check_patch("s", image, made) if "slices" in each.found]
+    assert len(found) == (0 if said is None else 1)
+    assert all(said is not None and said in advice for advice in found)
