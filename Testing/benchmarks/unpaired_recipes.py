@@ -54,6 +54,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "adversarial": {**_CRITIC, "discriminator_rate": 0.001},
     },
     "cyclegan": _CYCLE,
+    "cyclegan, identity": {**_CYCLE, "adversarial": {**_CRITIC, "identity_weight": 5.0}},
+    "cyclegan, gradient": {**_CYCLE, "structure": {"gradient_weight": 1.0}},
     "cyclegan, structure": {
         **_CYCLE,
         "structure": {"latent_weight": 1.0},

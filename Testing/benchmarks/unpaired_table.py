@@ -23,6 +23,7 @@ METRICS = (
 UNPAIRED = ("cyclegan", "unit", "cut")
 # Structure-preserving variants of the first, and what each is held against.
 HELD = {
+    "cyclegan, gradient": "cyclegan",
     "cyclegan, structure": "cyclegan",
     "cyclegan, shape": "cyclegan",
     "cyclegan, Ozaki": "cyclegan",
