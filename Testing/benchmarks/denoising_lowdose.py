@@ -291,7 +291,7 @@ def table(records: list[Record]) -> str:
     for variant in dict.fromkeys(record["variant"] for record in records):
         mine = matching(records, variant=variant)
         scores = [record["scores"]["network"] for record in mine]
-        rows.append((f"**network**, {seeds_cell(mine)}", scores))
+        rows.append((f"**{variant}**, {seeds_cell(mine)}", scores))
     names = list(first["input"]["contrasts"])
     lines = [
         "| image | RMSE, HU | of the input's | RMSE inside, HU | "
