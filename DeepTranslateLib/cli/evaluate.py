@@ -142,7 +142,8 @@ def _compare_labels(
     else:
         names = {label.value: label.name for label in recipe.target.labels}
         ignore = recipe.target.ignore
-        _warn_of_unknown(options, recipe, found, console)
+        for name, values in found.items():
+            warn_of_unknown(getattr(options, name), values, recipe, console)
         prediction, reference = (_with_one_value(i, recipe) for i in (prediction, reference))
         _refuse_all_ignored(options, recipe, pair)
     if not names:
@@ -173,17 +174,22 @@ def _refuse_all_ignored(options: argparse.Namespace, recipe: Recipe, pair: _Pair
         )
 
 
-def _warn_of_unknown(
-    options: argparse.Namespace, recipe: Recipe, found: dict[str, set[int]], console: Console
-) -> None:
+def warn_of_unknown(file: Path, values: set[int], recipe: Recipe, console: Console) -> None:
+    """Warn of a label map that holds values which a recipe does not know.
+
+    Args:
+        file: The label map.
+        values: That it holds.
+        recipe: For labels.
+        console: Where to say it.
+    """
     known = {value for label in recipe.target.labels for value in (label.value, *label.also)}
-    for name, values in found.items():
-        unknown = sorted(values - known - {recipe.target.ignore})
-        if unknown:
-            console.warn(
-                f"{getattr(options, name)} holds values that the recipe '{recipe.name}' does not "
-                f"know: {', '.join(map(str, unknown))}. They count as background."
-            )
+    unknown = sorted(values - known - {0, recipe.target.ignore})
+    if unknown:
+        console.warn(
+            f"{file} holds values that the recipe '{recipe.name}' does not know: "
+            f"{', '.join(map(str, unknown))}. They count as background."
+        )
 
 
 def _with_one_value(image: Image, recipe: Recipe) -> Image:

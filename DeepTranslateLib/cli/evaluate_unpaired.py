@@ -7,8 +7,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, native_silence
+from DeepTranslateLib.cli.evaluate import warn_of_unknown
 from DeepTranslateLib.cli.failures import DONE, CommandError
 from DeepTranslateLib.recipe import BACKWARD, DIRECTIONS, FORWARD
 
@@ -141,6 +144,9 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
         labels=images["labels"],
         plane=plane,
     )
+    if segmentor is not None:
+        for file, image in zip(options.labels, images["labels"], strict=True):
+            warn_of_unknown(file, set(np.unique(image.voxels).tolist()), segmentor.recipe, console)
     units = "" if recipe is None else recipe.target.units
     _show(console, found, options.prediction, units)
     console.result(

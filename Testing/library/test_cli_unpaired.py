@@ -384,6 +384,22 @@ def test_a_cycle_is_measured_on_the_scale_that_its_images_come_back_on(
     assert result["structure"][0]["cycle_ssim"] == pytest.approx(1)
 
 
+def test_labels_that_the_segmentor_does_not_know_are_warned_of(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = model_file(place / "labels.dtmodel", labels_recipe())
+    image = read_image(place / "mr0.nrrd")
+    voxels = np.zeros(image.shape, np.uint8)
+    known = labels_recipe().target.labels[0].value
+    voxels[0, 0, :3] = known, 7, 9
+    assert known not in (7, 9)
+    write_image(image.with_voxels(voxels), place / "tissue.nrrd")
+    files = ("--prediction", "synthetic0.nrrd", "--labels", "tissue.nrrd")
+    assert command(*files, "--segmentor", path, "--device", "cpu") == 0
+    text = " ".join(capfd.readouterr().err.split())
+    assert "tissue.nrrd holds values that the recipe 'tiny' does not know: 7, 9." in text
+
+
 def test_people_read_tables(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = model_file(place / "labels.dtmodel", labels_recipe())
     assert command(*PREDICTIONS, *DOMAIN, *INPUTS, "--cycled", "mr0.nrrd", "mr1.nrrd",
