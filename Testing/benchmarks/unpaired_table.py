@@ -27,7 +27,7 @@ HELD = {
     "cyclegan, structure": "cyclegan",
     "cyclegan, shape": "cyclegan",
     "cyclegan, Ozaki": "cyclegan",
-    "cyclegan, shape" + LONG: "cyclegan" + LONG,
+    "cyclegan, gradient" + LONG: "cyclegan" + LONG,
     "cyclegan, Ozaki" + LONG: "cyclegan" + LONG,
 }
 

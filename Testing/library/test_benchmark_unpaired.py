@@ -262,6 +262,6 @@ def test_a_discriminator_must_lower_kid_and_may_cost_a_tenth_of_the_error(mae, k
 )
 @pytest.mark.parametrize("length", ["", LONG])
 def test_holding_the_structure_must_lower_dig_and_not_cost_kid(dig, kid, says, length):
-    free, held = "cyclegan" + length, "cyclegan, shape" + length
+    free, held = "cyclegan" + length, "cyclegan, gradient" + length
     lines = table([record(free, 0), record(held, 0, dig=dig, kid=kid)])
     assert f"- {held}: lower DIG at no higher KID than {free}: {says}" in lines
