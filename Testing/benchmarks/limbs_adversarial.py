@@ -121,6 +121,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "training": {"epochs": 6, "batch_size": 4},
     },
     "cyclegan": _CYCLE,
+    "cyclegan, gradient": {**_CYCLE, "structure": {"gradient_weight": 1.0}},
     "cyclegan, structure": {**_CYCLE, "structure": {"gradient_weight": 1.0, "latent_weight": 1.0}},
     "cut": {
         "network": _RESNET,
