@@ -7,11 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from DeepTranslateLib.cli.argument_types import whole_number
 from DeepTranslateLib.cli.console import Console, native_silence
-from DeepTranslateLib.cli.evaluate import warn_of_unknown
 from DeepTranslateLib.cli.failures import DONE, CommandError
 from DeepTranslateLib.recipe import BACKWARD, DIRECTIONS, FORWARD
 
@@ -145,8 +142,7 @@ def evaluate_unpaired_files(options: argparse.Namespace, console: Console) -> in
         plane=plane,
     )
     if segmentor is not None:
-        for file, image in zip(options.labels, images["labels"], strict=True):
-            warn_of_unknown(file, set(np.unique(image.voxels).tolist()), segmentor.recipe, console)
+        _warn_of_labels(options.labels, images["labels"], segmentor.recipe, console)
     units = "" if recipe is None else recipe.target.units
     _show(console, found, options.prediction, units)
     console.result(
@@ -199,6 +195,17 @@ def _translator(options: argparse.Namespace) -> Translator:
     from DeepTranslateLib.model import read_model
 
     return Translator.from_model(read_model(options.segmentor), choose_device(options.device))
+
+
+def _warn_of_labels(
+    files: list[Path], labels: list[Image], recipe: Recipe, console: Console
+) -> None:
+    import numpy as np
+
+    from DeepTranslateLib.cli.evaluate import warn_of_unknown
+
+    for file, image in zip(files, labels, strict=True):
+        warn_of_unknown(file, set(np.unique(image.voxels).tolist()), recipe, console)
 
 
 def _show(console: Console, found: UnpairedMetrics, predictions: list[Path], units: str) -> None:
