@@ -91,7 +91,7 @@ METHODS: dict[str, dict[str, Any]] = {
 LONG = ", long"
 METHODS |= {
     name + LONG: {**METHODS[name], "training": {"epochs": 36, "ema": 0.99}}
-    for name in ("cyclegan", "cyclegan, gradient", "cyclegan, Ozaki")
+    for name in ("cyclegan", "cyclegan, gradient")
 }
 
 

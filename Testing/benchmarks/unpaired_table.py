@@ -28,7 +28,6 @@ HELD = {
     "cyclegan, shape": "cyclegan",
     "cyclegan, Ozaki": "cyclegan",
     "cyclegan, gradient" + LONG: "cyclegan" + LONG,
-    "cyclegan, Ozaki" + LONG: "cyclegan" + LONG,
 }
 
 Groups = Mapping[tuple[str, str | None], Sequence[Record]]
