@@ -205,7 +205,7 @@ def _warn_of_labels(
     from DeepTranslateLib.cli.evaluate import warn_of_unknown
 
     for file, image in zip(files, labels, strict=True):
-        warn_of_unknown(file, set(np.unique(image.voxels).tolist()), recipe, console)
+        warn_of_unknown(file, set(map(int, np.unique(image.voxels))), recipe, console)
 
 
 def _show(console: Console, found: UnpairedMetrics, predictions: list[Path], units: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from DeepTranslateLib.engine.labelvalues import IGNORE, channels_of_values
-from DeepTranslateLib.engine.metrics.images import MetricError, on_grid_of, refuse_unclear_mask
+from DeepTranslateLib.engine.metrics.images import MetricError, mask_on_grid_of, on_grid_of
 from DeepTranslateLib.engine.metrics.overlap import Overlap, label_overlaps
 from DeepTranslateLib.engine.translation import Translator
 from DeepTranslateLib.image import Image
@@ -69,8 +69,7 @@ def segmentation_agreement(
             truth = segmentor.translate(source)
         mask = None
         if masks:
-            refuse_unclear_mask(masks[place], f"The mask of {other}")
-            mask = on_grid_of(prediction, masks[place], f"mask of {other}", other)
+            mask = mask_on_grid_of(prediction, masks[place], f"mask of {other}", other)
         overlaps.append(_overlaps(segmentor.translate(prediction), truth, mask, recipe))
     pooled = [sum(each, Overlap()) for each in zip(*overlaps, strict=True)]
     return tuple(

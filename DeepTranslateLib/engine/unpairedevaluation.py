@@ -21,7 +21,7 @@ from DeepTranslateLib.engine.metrics.distributions import (
 )
 from DeepTranslateLib.engine.metrics.extractors import Extractor, random_extractor
 from DeepTranslateLib.engine.metrics.histograms import Histogram
-from DeepTranslateLib.engine.metrics.images import MetricError, on_grid_of, refuse_unclear_mask
+from DeepTranslateLib.engine.metrics.images import MetricError, mask_on_grid_of, on_grid_of
 from DeepTranslateLib.engine.metrics.selfsimilarity import (
     cycle_ssim,
     gradient_difference,
@@ -171,8 +171,7 @@ class _Side:
         if not self.masks:
             return None
         name = f"{self.name} {place + 1}"
-        refuse_unclear_mask(self.masks[place], f"The mask of {name}")
-        return on_grid_of(self.images[place], self.masks[place], f"mask of {name}", name)
+        return mask_on_grid_of(self.images[place], self.masks[place], f"mask of {name}", name)
 
     def each_slice(self, tell: Callable[[_Voxels], None]) -> None:
         """Hand on what counts in each stored slice, since a volume's copy would be large."""

@@ -152,22 +152,22 @@ def changed(recipe: Recipe) -> Recipe:
 
 def _write_cohort(folder: Path) -> None:
     """Tiles of patients with and without noise, as one volume each, and the CSV that names them."""
-    rows = []
+    rows, noise = [], scanner_noise()
     for name, split, voxels, count, random in _patients():
         clean = np.stack([_tile(voxels, random) for _ in range(count)])
-        images = {"noisy": _with_noise(clean, random), "clean": clean}
+        images = {"noisy": _with_noise(clean, noise, random), "clean": clean}
         rows.append([name, *_write_tiles(folder, name, images), split])
     _write_csv(folder, ["subject", "image", "target", "split"], rows)
 
 
 def write_unpaired_cohort(folder: Path) -> None:
     """Tiles with noise of every second slice, tiles without of the slices between, and the CSV."""
-    rows = []
+    rows, noise = [], scanner_noise()
     for name, split, voxels, count, random in _patients():
         drawn, others = (
             np.stack([_tile(voxels[first::2], random) for _ in range(count)]) for first in (0, 1)
         )
-        images = {"noisy": _with_noise(drawn, random), "clean": others}
+        images = {"noisy": _with_noise(drawn, noise, random), "clean": others}
         files = _write_tiles(folder, name, images)
         for file, domain in zip(files, DOMAINS, strict=True):
             rows.append([f"{name}_{domain}", file, domain, split])
@@ -183,8 +183,7 @@ def _patients() -> Iterator[tuple[str, str, npt.NDArray[Any], int, np.random.Gen
             yield f"{split}_{number}", split, voxels, count, random
 
 
-def _with_noise(tiles: Voxels, random: np.random.Generator) -> Voxels:
-    noise = scanner_noise()
+def _with_noise(tiles: Voxels, noise: Voxels, random: np.random.Generator) -> Voxels:
     return tiles + np.stack([_noise_tile(noise, random) for _ in tiles])
 
 

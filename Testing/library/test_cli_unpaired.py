@@ -389,7 +389,7 @@ def test_labels_that_the_segmentor_does_not_know_are_warned_of(
 ) -> None:
     path = model_file(place / "labels.dtmodel", labels_recipe())
     image = read_image(place / "mr0.nrrd")
-    voxels = np.zeros(image.shape, np.uint8)
+    voxels = np.zeros(image.shape, np.float32)
     known = labels_recipe().target.labels[0].value
     voxels[0, 0, :3] = known, 7, 9
     assert known not in (7, 9)

@@ -225,11 +225,20 @@ def on_grid_of(reference: Image, image: Image, name: str, other: str = "referenc
     return turned
 
 
+def mask_on_grid_of(reference: Image, mask: Image, name: str, other: str = "reference") -> Image:
+    """A mask as the reference stores its voxels; arguments as of `on_grid_of`.
+
+    Raises:
+        MetricError: It is on another grid, or holds NaN or infinity.
+    """
+    refuse_unclear_mask(mask, f"The {name}")
+    return on_grid_of(reference, mask, name, other)
+
+
 def _counted(reference: Image, mask: Image | None) -> npt.NDArray[np.bool_] | None:
     if mask is None:
         return None
-    refuse_unclear_mask(mask, "The mask")
-    return np.asarray(on_grid_of(reference, mask, "mask").voxels != 0)
+    return np.asarray(mask_on_grid_of(reference, mask, "mask").voxels != 0)
 
 
 def _refuse_infinite(image: Image, name: str) -> None:
